@@ -165,7 +165,7 @@ class ConnectError(MeshAPIError, ConnectionError):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        MeshAPIError.__init__(self, message)  # not super(): in ConnectRefused the next class is RealtimeError
         self.status = status
         self.code = code
         self.request_id = request_id
