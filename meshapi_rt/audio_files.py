@@ -26,7 +26,7 @@ Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 _RATES = range(1_000, 1_000_001)  # Hz; from less, a small file would grow into gigabytes at 24 kHz
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what a streaming writer leaves; others leave 0
 _LONGEST = 0xFFFFFFFF - 36  # bytes of samples in a file whose sizes have 32 bits
-_BLOCK = 1 << 20  # samples that soundfile decodes at a time
+_BLOCK = 1 << 20  # samples that soundfile decodes at a time, however many the header claims
 
 _PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE  # format tags
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # after the two bytes of the format tag
@@ -107,9 +107,7 @@ def wav_bytes(audio: pcm.AudioLike, rate: int = pcm.SAMPLE_RATE) -> bytes:
     _check_rate(rate)
     data = pcm.to_bytes(audio)
     if len(data) > _LONGEST:
-        raise AudioFileError(
-            f"audio has {len(data)} bytes, and a WAV file holds {_LONGEST}; write it in parts"
-        )
+        raise AudioFileError(f"audio has {len(data)} bytes, and a WAV file holds {_LONGEST}; write it in parts")
     width = pcm.BYTES_PER_SAMPLE
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, rate, rate * width, width, 8 * width)
     return b"".join(
@@ -127,7 +125,7 @@ def _check_rate(rate: int) -> None:
         raise ValueError(f"rate must be a whole number of Hz from {_RATES[0]} to {_RATES[-1]}, not {rate!r}")
 
 
-# -- files ------------------------------------------------------------------------------------------------
+# -- files ---
 
 
 def _name(file: Any) -> str:
@@ -168,7 +166,7 @@ def _write_path(path: Path, data: bytes) -> None:
         raise
 
 
-# -- decoding ---------------------------------------------------------------------------------------------
+# -- decoding ---
 
 
 def _as_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
@@ -196,8 +194,7 @@ def _decode_wav(data: bytes, name: str) -> tuple[NDArray[Any], int]:
     decoder = _DECODERS.get((tag, bits))
     if decoder is None:
         raise AudioFileError(
-            f"cannot read {name}: its codec (format {tag:#06x}, {bits} bits) is unknown; "
-            "convert it to 16-bit PCM"
+            f"cannot read {name}: its codec (format {tag:#06x}, {bits} bits) is unknown; convert it to 16-bit PCM"
         )
     if channels == 0 or frame_bytes != channels * bits // 8:
         raise AudioFileError(
@@ -227,9 +224,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 def _format(body: memoryview, name: str) -> tuple[int, int, int, int, int]:
     """Return format tag, channels, rate, bytes per frame and bits per sample of one channel."""
     if len(body) < 16:
-        raise AudioFileError(
-            f"cannot read {name}: its format chunk has {len(body)} bytes, not 16; it may be cut off"
-        )
+        raise AudioFileError(f"cannot read {name}: its format chunk has {len(body)} bytes, not 16; it may be cut off")
     tag, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", body)
     if tag == _EXTENSIBLE and body[26:40] == _GUID_TAIL:
         (tag,) = struct.unpack_from("<H", body, 24)
@@ -247,9 +242,7 @@ def _decode_24(body: memoryview) -> NDArray[Any]:
 
 
 def _decode_32(body: memoryview | NDArray[np.uint8]) -> NDArray[Any]:
-    scaled: NDArray[np.float32] = np.multiply(
-        np.frombuffer(body, "<i4"), np.float32(2**-31), dtype=np.float32
-    )
+    scaled: NDArray[np.float32] = np.multiply(np.frombuffer(body, "<i4"), np.float32(2**-31), dtype=np.float32)
     return scaled
 
 

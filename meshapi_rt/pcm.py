@@ -53,7 +53,7 @@ _FULL_SCALE = 32_768  # what a float of 1.0 stands for; a power of two, so that 
 _BLOCK = 32_768  # samples; measured best for the temporaries of from_float()
 
 
-# -- in and out -------------------------------------------------------------------------------------------
+# -- in and out ---
 
 
 def as_int16(audio: AudioLike) -> NDArray[np.int16]:
@@ -133,7 +133,7 @@ def from_float(samples: NDArray[np.floating[Any]], *, clip: bool = False) -> NDA
             np.multiply(source, _FULL_SCALE, out=scaled, dtype=scaled.dtype)
             low, high = scaled.min(), scaled.max()  # NaN in the block makes both of them NaN
             if math.isnan(low) or not (clip or (low >= -_FULL_SCALE and high <= _FULL_SCALE)):
-                raise AudioFormatError(_bad_float(array, start))
+                raise AudioFormatError(_bad_float(source, start, clip))
             np.rint(scaled, out=scaled)
             if low < -_FULL_SCALE or high > _FULL_SCALE - 1:
                 np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled)
@@ -141,13 +141,11 @@ def from_float(samples: NDArray[np.floating[Any]], *, clip: bool = False) -> NDA
     return result
 
 
-def _bad_float(array: NDArray[Any], start: int) -> str:
-    at = start + int(np.argmin(np.abs(array[start : start + _BLOCK]) <= 1))  # NaN compares false, too
-    value = float(array[at])
-    advice = (
-        "look where it comes from" if math.isnan(value) else "scale it, or use from_float(..., clip=True)"
-    )
-    return f"audio[{at}] is {value:.9g}, and floats must lie in [-1, 1]; {advice}"
+def _bad_float(block: NDArray[Any], start: int, clip: bool) -> str:
+    bad = np.isnan(block) if clip else ~(np.abs(block) <= 1)  # NaN compares false
+    at = int(np.argmax(bad))
+    advice = "look where it comes from" if np.isnan(block[at]) else "scale it, or use from_float(..., clip=True)"
+    return f"audio[{start + at}] is {block[at]:.9g}, and floats must lie in [-1, 1]; {advice}"
 
 
 def to_mono(samples: NDArray[Any]) -> NDArray[Any]:
@@ -181,7 +179,7 @@ def to_mono(samples: NDArray[Any]) -> NDArray[Any]:
         return total.astype(samples.dtype)
 
 
-# -- what a user hands over -------------------------------------------------------------------------------
+# -- what a user hands over ---
 
 
 def _as_array(audio: Any) -> NDArray[Any]:
@@ -234,12 +232,10 @@ def _view(data: Any) -> memoryview:
         return memoryview(data)
     except (TypeError, ValueError, BufferError) as exc:  # ValueError: a released memoryview
         problem = "a released memoryview" if isinstance(data, memoryview) else f"a {type(data).__name__}"
-        raise AudioFormatError(
-            f"audio is {problem}; pass PCM16 bytes or a numpy array of int16 or floats"
-        ) from exc
+        raise AudioFormatError(f"audio is {problem}; pass PCM16 bytes or a numpy array of int16 or floats") from exc
 
 
-# -- cut and join -----------------------------------------------------------------------------------------
+# -- cut and join ---
 
 
 def split(audio: AudioLike, seconds: float) -> Iterator[NDArray[np.int16]]:
@@ -291,7 +287,7 @@ class Joiner:
         return odd
 
 
-# -- measure ----------------------------------------------------------------------------------------------
+# -- measure ---
 
 
 def duration(audio: AudioLike) -> float:
@@ -347,7 +343,7 @@ def _samples_in(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE)
 
 
-# -- G.711 ------------------------------------------------------------------------------------------------
+# -- G.711 ---
 
 
 def ulaw_encode(audio: AudioLike) -> bytes:
@@ -402,7 +398,7 @@ def _decode(data: Any, samples: NDArray[np.int16]) -> NDArray[np.int16]:
     return decoded
 
 
-# -- resample ---------------------------------------------------------------------------------------------
+# -- resample ---
 
 
 def resample(samples: AudioLike, rate_in: int, rate_out: int) -> NDArray[np.int16]:
