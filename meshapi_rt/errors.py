@@ -193,9 +193,7 @@ class ConnectRefused(ConnectError, RealtimeError):
         error: RealtimeError | None = None,
         close_code: int | None = None,
     ) -> None:
-        ConnectError.__init__(
-            self, message, status=status, code=code, request_id=request_id, retry_after=retry_after
-        )
+        ConnectError.__init__(self, message, status=status, code=code, request_id=request_id, retry_after=retry_after)
         self.message = error.message if error else message
         self.type = error.type if error else None
         self.param = error.param if error else None

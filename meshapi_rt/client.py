@@ -1,0 +1,322 @@
+"""``MeshAPI``, the door to the gateway, and ``client.realtime.connect()``."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import Any, Literal, NoReturn, overload
+
+import attrs
+
+from .endpoint import headers_to_send, realtime_url
+from .engine import Engine
+from .errors import ConfigurationError
+from .secret import Secret
+from .session import RealtimeSession
+from .transport import default_context, open_connection
+from .waiting import Deadline, Wait, seconds
+
+__all__ = ["MeshAPI", "Realtime", "RealtimeConnectParams"]
+
+DEFAULT_BASE_URL = "https://api.meshapi.ai"
+Auth = Literal["subprotocol", "query", "header"]
+_AUTHS = ("subprotocol", "query", "header")
+_MIB = 1024 * 1024
+
+
+def _is_duration(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    seconds(attribute.name, value)
+
+
+def _is_interval(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if seconds(attribute.name, value) == 0:
+        raise ConfigurationError(f"{attribute.name} must be more than 0 seconds, or None for none")
+
+
+def _is_size(_: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{attribute.name} must be a number of bytes, 1 or more; not {value!r}")
+
+
+def _is_one_of(*allowed: object) -> Any:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value not in allowed:
+            told = ", ".join(repr(one) for one in allowed if one is not None)
+            raise ConfigurationError(f"{attribute.name} must be one of {told}; not {value!r}")
+
+    return check
+
+
+def _is_kind(kind: type, told: str) -> Any:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise ConfigurationError(f"{attribute.name} must be {told}, not {type(value).__name__}")
+
+    return check
+
+
+def _is_model(_: object, _attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"model must be an id such as 'openai/gpt-realtime-mini', not {value!r}")
+
+
+_is_mapping = _is_kind(Mapping, "a mapping of strings")
+
+
+@attrs.frozen(kw_only=True)
+class RealtimeConnectParams:
+    """What a session is opened with.
+
+    Attributes:
+        model: A model id; ``meshapi_rt.MODELS`` lists the known ones, others pass.
+        auth: How the token is sent: ``"subprotocol"``, as the gateway prefers; ``"query"``; or ``"header"``
+            (``Authorization: Bearer``), for compatible servers other than the gateway. ``None``: the client's.
+        timeout: Seconds for everything until the first frame: names, TCP, proxy, TLS, handshake.
+        cancel: Ends ``connect`` with ``Cancelled`` when it is set.
+        wait: ``False`` returns after the handshake, before the first frame.
+        headers: Further request headers.
+        query: Further query parameters.
+        ssl_context: For TLS; ``None``: the client's.
+        proxy: An HTTP proxy's URL; ``None``: the client's, and else the environment's; ``False``: none.
+        audio_frames: ``"base64"`` sends audio as ``input_audio_buffer.append`` events; ``"binary"`` as raw
+            binary frames, which the gateway ignores but other servers take.
+        max_message_size: Bytes; a larger message of the server ends the session.
+        max_unread_bytes: Bytes of unread wire text; beyond it reading stops until messages are consumed.
+        ping_interval: Seconds between pings; ``None`` for none.
+        ping_timeout: Seconds of silence after a ping until the connection counts as lost; ``None`` for never.
+        close_timeout: Seconds that ``close()`` takes at most.
+    """
+
+    model: str = attrs.field(validator=_is_model)
+    auth: Auth | None = attrs.field(default=None, validator=_is_one_of(None, *_AUTHS))
+    timeout: float | None = attrs.field(default=10.0, validator=_is_duration)
+    cancel: threading.Event | None = attrs.field(default=None, validator=_is_kind(threading.Event, "an Event"))
+    wait: bool = True
+    headers: Mapping[str, str] = attrs.field(factory=dict, validator=_is_mapping, repr=lambda given: repr(list(given)))
+    query: Mapping[str, str] = attrs.field(factory=dict, validator=_is_mapping)
+    ssl_context: ssl.SSLContext | None = attrs.field(
+        default=None, validator=_is_kind(ssl.SSLContext, "an ssl.SSLContext")
+    )
+    proxy: str | Literal[False] | None = attrs.field(default=None, repr=False)
+    audio_frames: Literal["base64", "binary"] = attrs.field(default="base64", validator=_is_one_of("base64", "binary"))
+    max_message_size: int = attrs.field(default=64 * _MIB, validator=_is_size)
+    max_unread_bytes: int = attrs.field(default=64 * _MIB, validator=_is_size)
+    ping_interval: float | None = attrs.field(default=20.0, validator=_is_interval)
+    ping_timeout: float | None = attrs.field(default=20.0, validator=_is_interval)
+    close_timeout: float = attrs.field(default=1.0, validator=_is_duration)
+
+
+class MeshAPI:
+    """A client of the gateway: holds the token and the settings that its sessions share.
+
+    Any thread may use it. As a context manager it closes its sessions at the end.
+
+    Args:
+        token: The key; from ``MESHAPI_TOKEN`` if not given.
+        base_url: ``http(s)://`` or ``ws(s)://``, with or without a path; from ``MESHAPI_BASE_URL`` if not given, else
+            ``https://api.meshapi.ai``.
+        auth: The default of ``RealtimeConnectParams.auth``.
+        headers: Request headers for every session.
+        query: Query parameters for every session.
+        ssl_context: For TLS; by default one that verifies with the system's authorities (or certifi's where
+            the system has none), shared by all sessions.
+        proxy: An HTTP proxy's URL; ``None``: the environment's; ``False``: none.
+        allow_insecure: Whether the token may travel without TLS to a host other than this machine.
+
+    Raises:
+        ConfigurationError: No token, or a base URL that cannot be meant.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        base_url: str | None = None,
+        *,
+        auth: Auth = "subprotocol",
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Literal[False] | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        secret = _find_token() if token is None else Secret(token)
+        del token  # a traceback that prints local variables does not show it
+        if auth not in _AUTHS:
+            raise ConfigurationError(f"auth must be one of {', '.join(map(repr, _AUTHS))}; not {auth!r}")
+        self._secret = secret
+        self._base_url = base_url or os.environ.get("MESHAPI_BASE_URL") or DEFAULT_BASE_URL
+        self._auth: Auth = auth
+        self._headers = dict(headers or {})
+        self._query = dict(query or {})
+        self._proxy = proxy
+        self._allow_insecure = allow_insecure
+        # Guards _ssl_context, _sessions and _closed.
+        self._lock = threading.Lock()
+        self._ssl_context = ssl_context
+        self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
+        self._closed = False
+        realtime_url(self._base_url, {}, allow_insecure=allow_insecure)
+        self.realtime = Realtime(self)
+
+    @property
+    def base_url(self) -> str:
+        """The base URL in use."""
+        return self._base_url
+
+    @property
+    def sessions(self) -> tuple[RealtimeSession, ...]:
+        """The open sessions of this client."""
+        with self._lock:
+            known = list(self._sessions)
+        return tuple(session for session in known if not session.closed)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Close every session, all at once; ``connect`` then refuses. Any number of times.
+
+        Args:
+            timeout: Seconds after which it returns, whatever the servers do.
+        """
+        seconds("timeout", timeout)
+        with self._lock:
+            self._closed = True
+            known = list(self._sessions)
+        closers = [
+            threading.Thread(target=session.close, kwargs={"timeout": timeout}, name="meshapi-rt-closer", daemon=True)
+            for session in known
+        ]
+        deadline = Deadline(timeout)
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join(deadline.left() + 0.05)
+
+    def __enter__(self) -> MeshAPI:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<MeshAPI {self._base_url}, {len(self.sessions)} open sessions>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds a token and is not pickled: make one in the other process")
+
+    def _context(self) -> ssl.SSLContext:
+        """Return the shared context; making one costs about 29 ms and 850 KiB."""
+        with self._lock:
+            if self._ssl_context is None:
+                self._ssl_context = default_context()
+            return self._ssl_context
+
+    def _connect(self, params: RealtimeConnectParams) -> RealtimeSession:
+        wait = Wait(params.timeout, params.cancel)
+        auth = params.auth or self._auth
+        url = realtime_url(
+            self._base_url,
+            {"model": params.model, **self._query, **params.query},
+            allow_insecure=self._allow_insecure,
+        )
+        context = params.ssl_context or (self._context() if url.startswith("wss:") else None)
+        self._check_open()
+        connection = open_connection(
+            url,
+            secret=self._secret,
+            auth=auth,
+            headers=headers_to_send({**self._headers, **params.headers}, auth),
+            context=context,
+            proxy=self._proxy if params.proxy is None else params.proxy,
+            wait=wait,
+            max_message_size=params.max_message_size,
+            ping_interval=params.ping_interval,
+            ping_timeout=params.ping_timeout,
+        )
+        engine = Engine(
+            connection,
+            redact=self._secret.redact,
+            max_unread_bytes=params.max_unread_bytes,
+            binary_audio=params.audio_frames == "binary",
+        )
+        engine.open(wait if params.wait else None)
+        return self._adopt(RealtimeSession(engine, model=str(params.model), close_timeout=params.close_timeout))
+
+    def _adopt(self, session: RealtimeSession) -> RealtimeSession:
+        with self._lock:
+            closed = self._closed
+            self._sessions.add(session)
+        if closed:
+            session.close()
+            self._check_open()
+        return session
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("this client is closed: make a new MeshAPI()")
+
+
+def _find_token() -> Secret:
+    if not os.environ.get("MESHAPI_TOKEN"):
+        raise ConfigurationError(
+            "no token: set the environment variable MESHAPI_TOKEN to your Mesh API key (rsk_...), or pass token="
+        )
+    return Secret(os.environ["MESHAPI_TOKEN"])
+
+
+class Realtime:
+    """``client.realtime``: opens sessions."""
+
+    def __init__(self, client: MeshAPI) -> None:
+        self._client = client
+
+    @overload
+    def connect(self, params: RealtimeConnectParams, /) -> RealtimeSession: ...
+
+    @overload
+    def connect(
+        self,
+        *,
+        model: str,
+        auth: Auth | None = None,
+        timeout: float | None = 10.0,
+        cancel: threading.Event | None = None,
+        wait: bool = True,
+        headers: Mapping[str, str] = ...,
+        query: Mapping[str, str] = ...,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Literal[False] | None = None,
+        audio_frames: Literal["base64", "binary"] = "base64",
+        max_message_size: int = ...,
+        max_unread_bytes: int = ...,
+        ping_interval: float | None = 20.0,
+        ping_timeout: float | None = 20.0,
+        close_timeout: float = 1.0,
+    ) -> RealtimeSession: ...
+
+    def connect(  # type: ignore[misc]  # the keywords are those of RealtimeConnectParams
+        self, params: RealtimeConnectParams | None = None, /, **settings: Any
+    ) -> RealtimeSession:
+        """Open a session, and wait until the server has said hello.
+
+        Args:
+            params: All settings in one object; or
+            settings: the fields of :class:`RealtimeConnectParams` as keywords. ``model`` is needed.
+
+        Raises:
+            ConnectError: No session: which step failed, what was seen and what to do. ``ConnectTimeout`` when
+                ``timeout`` ran out, ``ConnectRefused`` (also a ``RealtimeError``) when the server said no.
+            Cancelled: ``cancel`` was set.
+            ConfigurationError: The settings cannot be meant. Nothing was opened.
+        """
+        if params is None:
+            unknown = sorted(set(settings) - {field.name for field in attrs.fields(RealtimeConnectParams)})
+            if unknown:
+                raise TypeError(f"connect() does not know {', '.join(unknown)}: see RealtimeConnectParams")
+            if "model" not in settings:
+                raise TypeError("connect() needs a model: connect(model='openai/gpt-realtime-mini')")
+            params = RealtimeConnectParams(**settings)
+        elif settings:
+            raise TypeError("give connect() either a RealtimeConnectParams or keywords, not both")
+        return self._client._connect(params)

@@ -1,0 +1,331 @@
+"""The hand-over from the reader thread to whoever consumes: the inbox and the streams that look into it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import queue
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
+
+from .errors import MeshAPIError, SessionClosed, TimedOut
+from .message import RealtimeMessage
+from .waiting import Deadline, Wait
+
+__all__ = ["EventStream", "Inbox", "MessageQueue", "StreamQueues", "again"]
+
+_OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
+
+
+def again(end: MeshAPIError) -> MeshAPIError:
+    """Return a fresh copy of a stored exception: raising the stored one again would grow its traceback."""
+    fresh = copy.copy(end)
+    fresh.__cause__ = end.__cause__
+    return fresh
+
+
+class Inbox:
+    """What the reader has received and nobody has taken yet, and how the session ended.
+
+    The reader puts; any thread gets; each message goes to one of them. It is bounded in bytes of wire text: the
+    reader looks at :attr:`full` after every batch and stops reading, so a batch always finds room.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._messages: deque[RealtimeMessage] = deque()
+        self._sizes: deque[int] = deque()  # of the last messages put; the reader's own
+        self._held = 0  # their sum; the reader's own
+        # Guards appending, the two conditions, _end and _streams. Held for that only. Taking a message needs no
+        # lock: a deque's popleft is atomic.
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._drained = threading.Condition(self._lock)
+        self._stalled = False
+        self._end: MeshAPIError | None = None
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+
+    # -- the reader's side ---
+
+    def put_many(self, messages: list[RealtimeMessage], sizes: list[int]) -> None:
+        """Append messages and wake consumers; after the end they are dropped."""
+        with self._lock:
+            if self._end is not None:
+                return
+            self._messages.extend(messages)
+            self._arrived.notify(len(messages))
+        charged = [size + _OVERHEAD for size in sizes]
+        self._sizes.extend(charged)
+        self._held += sum(charged)
+
+    def held(self) -> int:
+        """Return the bytes that wait; the reader only."""
+        waiting = len(self._messages)
+        while len(self._sizes) > waiting:
+            self._held -= self._sizes.popleft()
+        return self._held
+
+    @property
+    def full(self) -> bool:
+        """Whether the reader should stop reading."""
+        return self._end is None and self.held() >= self._limit
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until consumers have taken half of it, or the end; the reader only. False after *timeout*."""
+        deadline = Deadline(timeout)
+        with self._lock:
+            self._stalled = True
+            try:
+                while self._end is None and self.held() > self._limit // 2:
+                    left = deadline.left()
+                    if not left:
+                        return False
+                    self._drained.wait(left)
+            finally:
+                self._stalled = False
+        return True
+
+    def end(self, end: MeshAPIError) -> bool:
+        """Set how the session ended, once; wakes everybody. Tells whether it was the first to do so."""
+        with self._lock:
+            if self._end is not None:
+                return False
+            self._end = end
+            self._arrived.notify_all()
+            self._drained.notify_all()
+            streams = list(self._streams)
+        for stream in streams:
+            stream._tell_end(end)
+        return True
+
+    # -- the consumers' side ---
+
+    @property
+    def ended(self) -> MeshAPIError | None:
+        """How the session ended; ``None`` while it has not."""
+        return self._end
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, stream: EventStream) -> None:
+        """Let *stream* be told the end."""
+        with self._lock:
+            self._streams.add(stream)
+            end = self._end
+        if end is not None:
+            stream._tell_end(end)
+
+    def get(self, wait: Wait, stream: EventStream | None = None) -> RealtimeMessage | None:
+        """Take the next message; ``None`` when none will come any more, because of the end or *stream* closed.
+
+        Raises:
+            queue.Empty: *wait* ran out.
+            Cancelled: Its cancel event was set.
+        """
+        while True:
+            if stream is not None and stream.closed:
+                return None
+            try:
+                message = self._messages.popleft()
+            except IndexError:
+                pass
+            else:
+                if self._stalled:
+                    self._tell_room()
+                return message
+            longest = wait.slice()
+            with self._lock:
+                if self._messages or (stream is not None and stream.closed):
+                    continue
+                if self._end is not None:
+                    return None
+                if longest == 0:
+                    raise queue.Empty
+                self._arrived.wait(longest)
+
+    def _tell_room(self) -> None:
+        with self._lock:
+            self._drained.notify_all()
+
+    def wake(self) -> None:
+        """Let consumers look again."""
+        with self._lock:
+            self._arrived.notify_all()
+
+
+class StreamQueues(NamedTuple):
+    """The pair of queues of an :class:`EventStream`, the twin of the Go SDK's two channels."""
+
+    messages: MessageQueue
+    errors: queue.Queue[MeshAPIError | None]
+
+
+class MessageQueue(queue.Queue["RealtimeMessage | None"]):
+    """The messages of a stream as a ``queue.Queue``: for every consumer ``None`` follows the last one."""
+
+    def __init__(self, inbox: Inbox, stream: EventStream) -> None:
+        super().__init__()
+        self._inbox = inbox
+        self._stream = stream
+
+    def get(self, block: bool = True, timeout: float | None = None) -> RealtimeMessage | None:
+        """Take the next message; ``None`` at the end, again and again.
+
+        Args:
+            block: Whether to wait.
+            timeout: Seconds to wait at most; ``None`` for without limit.
+
+        Raises:
+            queue.Empty: None came in time.
+        """
+        return self._inbox.get(Wait(timeout if block else 0), self._stream)
+
+    def get_nowait(self) -> RealtimeMessage | None:
+        """Take the next message if there is one, or ``None`` at the end."""
+        return self.get(block=False)
+
+    def qsize(self) -> int:
+        """Return how many messages wait."""
+        return len(self._inbox)
+
+    def empty(self) -> bool:
+        """Tell whether a ``get_nowait()`` would raise; at the end it would not."""
+        return not len(self._inbox) and self._inbox.ended is None and not self._stream.closed
+
+    def full(self) -> bool:
+        """Return ``False``: the bound is the session's."""
+        return False
+
+    def put(self, item: object, block: bool = True, timeout: float | None = None) -> NoReturn:  # noqa: ARG002
+        """Refuse: only the session puts messages here."""
+        raise TypeError("only the session puts messages into this queue")
+
+    def put_nowait(self, item: object) -> NoReturn:
+        """Refuse: only the session puts messages here."""
+        self.put(item)
+
+    def task_done(self) -> None:
+        """Do nothing: nobody counts."""
+
+    def join(self) -> NoReturn:
+        """Refuse: messages have no task to be done."""
+        raise TypeError("messages of a session are not counted as tasks: wait for the None at their end instead")
+
+
+class EventStream:
+    """The messages of a session, as an iterator and as a pair of queues.
+
+    Iterating yields :class:`RealtimeMessage` and ends quietly when the session is closed in good order; any other
+    end is raised. Several streams and ``receive()`` share the messages: each gets each message once. A stream
+    keeps its session alive.
+
+    Attributes:
+        messages: The messages as a ``queue.Queue``; ``None`` follows the last one, for every consumer.
+        errors: Gets exactly one entry, at the end: the exception that ended the session, or ``None``.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        owner: object,
+        *,
+        raise_errors: bool,
+        timeout: float | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        self._inbox = inbox
+        self._owner = owner  # the session: it must not be garbage while somebody listens
+        self._raise_errors = raise_errors
+        self._timeout = Wait(timeout).timeout  # checked now, used for each message
+        self._cancel = cancel
+        self._closed = False
+        self.messages = MessageQueue(inbox, self)
+        self.errors: queue.Queue[MeshAPIError | None] = queue.Queue(maxsize=1)
+        self._told = False  # whether errors has had its entry; guarded by errors.mutex
+        inbox.add(self)
+
+    @property
+    def queues(self) -> StreamQueues:
+        """The pair ``(messages, errors)``."""
+        return StreamQueues(self.messages, self.errors)
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Stop this stream, and nothing else: its loops end, its queues get their end markers. Any thread."""
+        self._closed = True
+        self._tell(None)
+        self._inbox.wake()
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[RealtimeMessage]:
+        if _is_unpacked():
+            raise TypeError("an EventStream cannot be unpacked: write `messages, errors = session.events().queues`")
+        return self
+
+    def __next__(self) -> RealtimeMessage:
+        """Wait for the next message.
+
+        Raises:
+            RealtimeError: An in-band error, with ``on_error="raise"``; the next call goes on behind it.
+            TimedOut: None came within ``timeout`` seconds; the session goes on.
+            Cancelled: The ``cancel`` event was set; the session goes on.
+            ConnectionLost: The session ended in any way but a proper close (or the ``RealtimeError`` that ended it).
+        """
+        try:
+            message = self._inbox.get(Wait(self._timeout, self._cancel), self)
+        except queue.Empty:
+            raise TimedOut(f"no message came within {self._timeout:g} s; the session is still open") from None
+        if message is None:
+            end = self._inbox.ended
+            if self._closed or end is None or isinstance(end, SessionClosed):
+                raise StopIteration
+            raise again(end)
+        if message.error is not None and self._raise_errors:
+            raise message.error
+        return message
+
+    def _tell_end(self, end: MeshAPIError) -> None:
+        self._tell(None if isinstance(end, SessionClosed) else again(end))
+
+    def _tell(self, entry: MeshAPIError | None) -> None:
+        with self.errors.mutex:
+            first, self._told = not self._told, True
+        if first:
+            with contextlib.suppress(queue.Full):  # a user's own entry
+                self.errors.put_nowait(entry)
+
+
+def _is_unpacked() -> bool:
+    """Tell whether ``__iter__`` was called to unpack: ``messages, errors = session.events()``, as in Go.
+
+    The caller's byte code says so. Where frames cannot be looked at, nobody is warned.
+    """
+    try:
+        caller: Any = sys._getframe(2)
+        opcode = caller.f_code.co_code[caller.f_lasti]
+    except (AttributeError, IndexError, ValueError):
+        return False
+    return opcode in _UNPACKING
+
+
+def _unpacking_opcodes() -> frozenset[int]:
+    import opcode  # noqa: PLC0415 - its table alone is wanted
+
+    return frozenset(opcode.opmap[name] for name in ("UNPACK_SEQUENCE", "UNPACK_EX") if name in opcode.opmap)
+
+
+_UNPACKING = _unpacking_opcodes()

@@ -1,0 +1,183 @@
+"""``RealtimeMessage``, how a frame becomes one, and how an event becomes the text of a frame."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import attrs
+
+from .errors import EventError, RealtimeError
+from .retired import AUDIO_DELTAS
+
+__all__ = ["RealtimeMessage", "decode_binary", "decode_text", "encode_append", "encode_event", "event_object"]
+
+
+@attrs.frozen(repr=False, eq=False)
+class RealtimeMessage:
+    """One frame of the server.
+
+    Attributes:
+        audio: Raw audio: the payload of a binary frame, or the decoded ``delta`` of a
+            ``response.output_audio.delta`` event; in the session's output format, PCM16 at 24 kHz by default. Its
+            edges may fall inside a sample: ``pcm.Joiner`` carries the odd byte. Else ``None``.
+        text: The JSON text of a text frame, as on the wire; ``None`` for a binary frame.
+        event: The parsed object of a text frame, as on the wire; ``None`` for a binary frame, and where the text
+            is no JSON object.
+        error: For an ``error`` event, the exception that ``receive()`` raises for it.
+    """
+
+    audio: bytes | None = None
+    text: str | None = None
+    event: dict[str, Any] | None = None
+    error: RealtimeError | None = None
+
+    @property
+    def type(self) -> str | None:
+        """The event's ``type``; ``None`` where there is no event or its type is no string."""
+        kind = None if self.event is None else self.event.get("type")
+        return kind if isinstance(kind, str) else None
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it came as a binary frame."""
+        return self.text is None
+
+    def __repr__(self) -> str:
+        facts = [repr(self.type)] if self.event is not None else []
+        if self.is_binary:
+            facts.append("binary")
+        elif self.event is None:
+            facts.append(f"{len(self.text or '')} characters that are no JSON object")
+        if self.audio is not None:
+            facts.append(f"audio of {len(self.audio)} bytes")
+        if self.error is not None:
+            facts.append(f"code {self.error.code!r}")
+        return f"<RealtimeMessage {', '.join(facts)}>"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+def decode_binary(payload: bytes) -> RealtimeMessage:
+    """Return the message of a binary frame: raw audio."""
+    return RealtimeMessage(payload)
+
+
+def decode_text(text: str, redact: Callable[[str], str] = _unchanged) -> RealtimeMessage:
+    """Return the message of a text frame; never fails.
+
+    Args:
+        text: The frame's text.
+        redact: Takes secrets out of what goes into an exception.
+    """
+    try:
+        event = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return RealtimeMessage(None, text)
+    if not isinstance(event, dict):
+        return RealtimeMessage(None, text)
+    kind = event.get("type")
+    if kind == "error":
+        return RealtimeMessage(None, text, event, _error_of(event, redact))
+    if isinstance(kind, str) and kind in AUDIO_DELTAS:
+        return RealtimeMessage(_audio_of(event.get("delta")), text, event)
+    return RealtimeMessage(None, text, event)
+
+
+def _audio_of(delta: object) -> bytes | None:
+    if not isinstance(delta, str):
+        return None
+    try:
+        return base64.b64decode(delta, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _error_of(event: Mapping[str, Any], redact: Callable[[str], str]) -> RealtimeError:
+    """Read both envelopes: the gateway's terminal one and the upstream's in-band one (protocol.md 1.7)."""
+    error = event.get("error")
+    given = error if isinstance(error, Mapping) else {"message": error}
+
+    def text(source: Mapping[str, Any], name: str) -> str | None:
+        value = source.get(name)
+        return None if value is None else redact(value if isinstance(value, str) else repr(value))
+
+    return RealtimeError(
+        text(given, "code"),
+        text(given, "message") or "the server gave no message",
+        type=text(given, "type"),
+        param=text(given, "param"),
+        event_id=text(given, "event_id"),
+        request_id=text(event, "request_id") or text(given, "request_id"),
+    )
+
+
+# -- sending ---
+
+
+def event_object(event: object) -> dict[str, Any]:
+    """Return a shallow copy of an event that a caller wants to send, as a ``dict``.
+
+    Args:
+        event: A mapping with a string ``type``, or an instance of an attrs class with such a field.
+
+    Raises:
+        EventError: It is neither, or has no such ``type``.
+    """
+    if isinstance(event, Mapping):
+        copy = dict(event)
+    elif attrs.has(type(event)):
+        copy = attrs.asdict(event, recurse=False)  # type: ignore[arg-type]
+    else:
+        raise EventError(f"an event must be a mapping or an attrs instance, not {type(event).__name__}")
+    kind = copy.get("type")
+    if not isinstance(kind, str) or not kind:
+        seen = "no 'type'" if "type" not in copy else f"the type {kind!r}"
+        raise EventError(f"an event must have a string 'type' such as 'response.create'; this one has {seen}")
+    event_id = copy.get("event_id")
+    if event_id is not None and not isinstance(event_id, str):
+        raise EventError(f"event_id must be a string, not {event_id!r}: leave it out to have one made")
+    return copy
+
+
+def _plain(value: object) -> object:
+    """Turn what JSON does not know, but what is plainly an object or a list, into one."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if attrs.has(type(value)):
+        return attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def encode_event(event: Mapping[str, Any]) -> bytes:
+    """Return an event as UTF-8 JSON.
+
+    Raises:
+        EventError: A value has no JSON form: NaN, infinity, bytes, an array, a circular reference, half of a
+            surrogate pair, ...
+    """
+    try:
+        text = json.dumps(event, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        why = f"a text holds half of a surrogate pair ({exc.object[exc.start]!r})"
+    except (TypeError, ValueError, RecursionError) as exc:
+        why = str(exc) or type(exc).__name__
+    raise EventError(f"the event {event['type']!r} cannot be sent as JSON: {why}; nothing was sent")
+
+
+def encode_append(event_id: str, audio: memoryview) -> bytes:
+    """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
+    return b'{"event_id":"%b","type":"input_audio_buffer.append","audio":"%b"}' % (
+        event_id.encode(),
+        binascii.b2a_base64(audio, newline=False),
+    )

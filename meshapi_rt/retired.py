@@ -1,0 +1,36 @@
+"""Names of the retired beta protocol and what they are called now (protocol.md 2.3 and 3.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["AUDIO_DELTAS", "beta_fields"]
+
+# Server events that carry output audio: the GA name, and the retired one that some servers still send.
+AUDIO_DELTAS = frozenset({"response.output_audio.delta", "response.audio.delta"})
+
+_SESSION_FIELDS = {
+    "modalities": "output_modalities",
+    "voice": "audio.output.voice",
+    "speed": "audio.output.speed",
+    "input_audio_format": "audio.input.format",
+    "output_audio_format": "audio.output.format",
+    "input_audio_transcription": "audio.input.transcription",
+    "input_audio_noise_reduction": "audio.input.noise_reduction",
+    "turn_detection": "audio.input.turn_detection",
+    "max_response_output_tokens": "max_output_tokens",
+    "temperature": "nothing: it is gone",
+    "client_secret": "nothing: it is gone",
+}
+
+
+def beta_fields(event: Mapping[str, Any]) -> str | None:
+    """Describe what of a ``session.update`` is in the retired shape, with the GA spelling; ``None`` if nothing is."""
+    session = event.get("session")
+    if event.get("type") != "session.update" or not isinstance(session, Mapping):
+        return None
+    told = [f"{old!r} is now {new}" for old, new in _SESSION_FIELDS.items() if old in session]
+    if "type" not in session:
+        told.insert(0, '"type": "realtime" is required')
+    return "; ".join(told) or None

@@ -1,0 +1,237 @@
+"""``RealtimeSession``: what a user holds."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NoReturn
+
+from .engine import Engine, check_close
+from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionClosed, TimedOut
+from .handover import EventStream, again
+from .message import RealtimeMessage
+from .pcm import AudioLike
+from .waiting import Wait, seconds
+
+__all__ = ["RealtimeSession"]
+
+
+class RealtimeSession:
+    """One live conversation. Made by ``client.realtime.connect()``; also a context manager that closes it.
+
+    Threads:
+        A reader thread (``meshapi-rt-reader-N``, daemon) receives. Any thread may call any method; several
+        threads that receive share the messages, and each message goes to one of them. An event of one thread
+        goes out whole, and in the order of that thread.
+    """
+
+    def __init__(self, engine: Engine, *, model: str, close_timeout: float) -> None:
+        self._engine = engine
+        self._model = model
+        self._close_timeout = close_timeout
+        weakref.finalize(self, _abandoned, engine, model).atexit = False
+
+    # -- sending ---
+
+    def send(self, event: object, timeout: float | None = 30.0) -> str:
+        """Send one event.
+
+        Args:
+            event: A mapping, or an instance of an attrs class, with a string ``type``. It is not changed. Without
+                an ``event_id`` it is sent with a unique one, which the server repeats in an error about it.
+            timeout: Seconds to wait for a peer that reads slowly; ``None`` for without limit.
+
+        Returns:
+            The ``event_id``.
+
+        Raises:
+            EventError: It cannot be sent as JSON. Nothing was sent.
+            TimedOut: It could not be handed over in time. The session is over if part of it went out; the
+                message says so.
+            SessionClosed: The session is closed (likewise ``ConnectionLost`` or the ``RealtimeError`` that
+                ended it).
+        """
+        return self._engine.send(event, timeout)
+
+    def send_audio(self, audio: AudioLike, timeout: float | None = 30.0) -> None:
+        """Append audio to the input buffer: 24 kHz mono, 16 bit.
+
+        Args:
+            audio: PCM16 as a bytes-like object; an int16 array; or a float array in [-1, 1]; arrays of shape
+                ``(samples,)`` or ``(samples, 1)``. Empty audio sends nothing; an event carries 10 s at most.
+            timeout: Seconds for all of it, as in :meth:`send`.
+
+        Raises:
+            AudioFormatError: It is something else; the message says what was seen. Nothing was sent.
+            TimedOut: As in :meth:`send`.
+            SessionClosed: As in :meth:`send`.
+        """
+        self._engine.send_audio(audio, timeout)
+
+    # -- receiving ---
+
+    def receive(self, timeout: float | None = None, cancel: threading.Event | None = None) -> RealtimeMessage:
+        """Wait for the next message.
+
+        Args:
+            timeout: Seconds to wait; 0 looks once, ``None`` waits without limit.
+            cancel: Ends the wait when it is set.
+
+        Raises:
+            TimedOut: A ``TimeoutError``. None came in time; the session goes on.
+            Cancelled: *cancel* was set; the session goes on.
+            RealtimeError: An error event; the session goes on, unless ``close_code`` is set.
+            SessionClosed: An ``EOFError``. The session was closed by either side, and every message before that
+                has been taken. Raised again by every later call, as is:
+            ConnectionLost: The session ended in any other way.
+        """
+        message = self._next(Wait(timeout, cancel))
+        if message.error is not None:
+            raise message.error
+        return message
+
+    def _next(self, wait: Wait) -> RealtimeMessage:
+        inbox = self._engine.inbox
+        try:
+            message = inbox.get(wait)
+        except queue.Empty:
+            raise TimedOut(f"no message came within {wait.timeout:g} s; the session is still open") from None
+        if message is None:
+            assert inbox.ended is not None
+            raise again(inbox.ended)
+        return message
+
+    def events(
+        self,
+        on_error: Literal["yield", "raise"] = "yield",
+        timeout: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> EventStream:
+        """Return the messages as an iterator that is also a pair of queues.
+
+        Args:
+            on_error: ``"yield"`` gives error events like any other, with ``msg.error`` set: most of them do not end
+                a session. ``"raise"`` raises them; the next loop goes on behind it.
+            timeout: Seconds to wait for each message; beyond it the loop raises ``TimedOut``.
+            cancel: Ends the wait with ``Cancelled`` when it is set.
+        """
+        if on_error not in ("yield", "raise"):
+            raise ConfigurationError(f'on_error must be "yield" or "raise", not {on_error!r}')
+        return EventStream(
+            self._engine.inbox,
+            self,
+            raise_errors=on_error == "raise",
+            timeout=timeout,
+            cancel=cancel,
+        )
+
+    def __iter__(self) -> Iterator[RealtimeMessage]:
+        return iter(self.events())
+
+    def wait_for(
+        self,
+        what: str | Callable[[RealtimeMessage], object],
+        timeout: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> RealtimeMessage:
+        """Take messages until one matches, and return that one. The ones before it are gone.
+
+        Args:
+            what: An event type, or a function that says whether a message is meant.
+            timeout: Seconds for all of it.
+            cancel: Ends the wait when it is set.
+
+        Raises:
+            RealtimeError: An error event came that was not waited for; the session goes on.
+            TimedOut: None matched in time; the session goes on.
+            Cancelled: *cancel* was set; the session goes on.
+            SessionClosed: The session ended first (likewise ``ConnectionLost``).
+        """
+        wait = Wait(timeout, cancel)
+        while True:
+            try:
+                message = self._next(wait)
+            except TimedOut:
+                named = what if isinstance(what, str) else "matching message"
+                raise TimedOut(f"no {named} came within {wait.timeout:g} s; the session is still open") from None
+            if message.type == what if isinstance(what, str) else what(message):
+                return message
+            if message.error is not None:
+                raise message.error
+
+    # -- the end ---
+
+    def close(self, code: int = 1000, reason: str = "", timeout: float | None = None) -> None:
+        """End the session. Any thread, at any time, any number of times.
+
+        Calls that wait in other threads end with ``SessionClosed``. What was received before can still be read;
+        what comes after is dropped. No thread and no socket is left.
+
+        Args:
+            code: 1000, or 3000 to 4999 for your own use.
+            reason: At most 123 bytes of UTF-8.
+            timeout: Seconds after which it returns, whatever the server does; 1 s unless set at ``connect``.
+        """
+        check_close(code, reason)
+        given = seconds("timeout", timeout)
+        self._engine.close(code, reason, self._close_timeout if given is None else given)
+
+    def __enter__(self) -> RealtimeSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended, in whatever way. Messages may still wait to be read."""
+        return self._engine.inbox.ended is not None
+
+    @property
+    def close_code(self) -> int | None:
+        """The WebSocket close code; 1005 and 1006 where the server sent none; ``None`` while open."""
+        end = self._engine.inbox.ended
+        return end.close_code if isinstance(end, (SessionClosed, ConnectionLost, RealtimeError)) else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The text that came with the close; ``None`` while open."""
+        end = self._engine.inbox.ended
+        if isinstance(end, (SessionClosed, ConnectionLost)):
+            return end.close_reason
+        return None if end is None else str(end)
+
+    # -- what is known ---
+
+    @property
+    def id(self) -> str | None:
+        """The server's name for the session; ``None`` until its first frame has come."""
+        return self._engine.record.id
+
+    @property
+    def model(self) -> str:
+        """The model id that was asked for; ``settings["model"]`` is what the server calls it."""
+        return self._model
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """A copy of the effective configuration, as the server last confirmed it; empty before its first frame."""
+        return copy.deepcopy(dict(self._engine.record.settings))
+
+    def __repr__(self) -> str:
+        state = f"closed {self.close_code}" if self.closed else "open"
+        return f"<RealtimeSession {self.id or '(no id yet)'} of {self._model}, {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a session is a live connection and cannot be pickled: open one in the other process")
+
+
+def _abandoned(engine: Engine, model: str) -> None:
+    """Close a session that nobody holds any more."""
+    if engine.inbox.ended is None:
+        warnings.warn(f"a session of {model} was left open: call close(), or use `with`", ResourceWarning, stacklevel=2)
+        engine.abort()

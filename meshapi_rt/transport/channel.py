@@ -1,0 +1,184 @@
+"""A connected socket, plain or TLS, as non-blocking bytes both ways.
+
+One thread reads and one thread at a time writes (the owner of the frame lock, see ``connection``); both may do
+so at once. Nothing here blocks but :meth:`Channel.wait_to_read` and :meth:`Channel.wait_to_write`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+
+__all__ = ["Channel", "TLSChannel"]
+
+# How long a poll may last where readiness can be taken away by the other direction's thread (TLS only).
+_TLS_SLICE = 0.05
+_LONGEST = 1e6  # seconds; poll takes milliseconds as a C int
+
+
+class _Readiness:
+    """Waits on one socket for one thread: ``poll`` where it exists, for ``select`` fails above descriptor 1023."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._poll: Callable[[float | None], object] | None = None
+        if hasattr(select, "poll"):
+            self._poller = select.poll()
+            self._poll = self._poller.poll
+            self._flags = 0
+
+    def wait(self, read: bool, write: bool, timeout: float | None) -> None:
+        """Wait until one of the directions may be ready, or *timeout* seconds have passed."""
+        if self._poll is None:
+            wanted = [self._sock]
+            select.select(wanted if read else [], wanted if write else [], wanted, timeout)
+            return
+        flags = (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+        if flags != self._flags:  # registered once, mostly: the round trip is 0.79 instead of 0.87
+            self._poller.register(self._sock, flags)
+            self._flags = flags
+        self._poll(None if timeout is None else math.ceil(min(timeout, _LONGEST) * 1000))
+
+
+class Channel:
+    """A plain TCP connection."""
+
+    secure = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._reading = _Readiness(sock)
+        self._writing = _Readiness(sock)
+
+    def read_into(self, view: memoryview) -> int | None:
+        """Receive what is there: the number of bytes, 0 at the end of the stream, ``None`` for nothing yet."""
+        try:
+            return self._sock.recv_into(view)
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    def write(self, view: memoryview) -> int:
+        """Hand over what fits; return the number of bytes taken, 0 when the peer reads too slowly."""
+        try:
+            return self._sock.send(view)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def wait_to_read(self, timeout: float | None, *, or_write: bool = False) -> None:
+        """Sleep until :meth:`read_into` may have something (or :meth:`write` may take something)."""
+        self._reading.wait(True, or_write, timeout)
+
+    def wait_to_write(self, timeout: float | None) -> None:
+        """Sleep until :meth:`write` may take something."""
+        self._writing.wait(False, True, timeout)
+
+    def shutdown(self) -> None:
+        """End the stream both ways and wake whoever waits on it. Any thread, any number of times."""
+        with contextlib.suppress(OSError):  # not connected any more
+            # Not the SSLSocket's own method: that drops the TLS layer and hands ciphertext to the reader.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the descriptor back. Only when no other thread can be inside a call."""
+        self._sock.close()
+
+
+class TLSChannel(Channel):
+    """The same over TLS.
+
+    An SSL object is never inside OpenSSL from two threads: every call takes the SSL lock, does not block, and
+    waiting happens outside of it. A lock is not fair, so the reader passes a turnstile that a waiting writer
+    holds; without it a write starves for up to a second while messages flood in.
+    """
+
+    secure = True
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        self._tls = sock
+        # Guards every call into the SSL object. Held for one non-blocking call.
+        self._ssl_lock = threading.Lock()
+        # Held by a writer until it has the SSL lock; the reader passes through it before taking the SSL lock.
+        self._turnstile = threading.Lock()
+        self._read_wants_write = False
+        self._write_wants_read = False
+        self._read_error: OSError | None = None
+
+    def handshake_step(self) -> bool:
+        """Go on with the TLS handshake; tell whether it is done. Before any other use, on one thread."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._read_wants_write = False
+        except ssl.SSLWantWriteError:
+            self._read_wants_write = True
+        else:
+            self._read_wants_write = False
+            return True
+        return False
+
+    def read_into(self, view: memoryview) -> int | None:
+        """Receive what is there: whole TLS records (16 KiB at most each) until the view is full or none is left."""
+        if self._read_error is not None:
+            raise self._read_error
+        total = 0
+        while total < len(view):
+            try:
+                got = self._read_record(view[total:])
+            except OSError as exc:
+                if not total:
+                    raise
+                self._read_error = exc  # what was read before it is handed out first
+                return total
+            if not got:
+                return total or got
+            total += got
+        return total
+
+    def _read_record(self, view: memoryview) -> int | None:
+        with self._turnstile:
+            pass
+        with self._ssl_lock:
+            self._read_wants_write = False
+            try:
+                return self._tls.recv_into(view)
+            except ssl.SSLWantReadError:
+                return None
+            except ssl.SSLWantWriteError:
+                self._read_wants_write = True
+                return None
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                return 0
+
+    def write(self, view: memoryview) -> int:
+        """Hand over what fits; after 0 the same bytes must be handed over again (OpenSSL demands it)."""
+        with self._turnstile:
+            self._ssl_lock.acquire()
+        try:
+            self._write_wants_read = False
+            return self._tls.send(view)
+        except ssl.SSLWantWriteError:
+            return 0
+        except ssl.SSLWantReadError:
+            self._write_wants_read = True
+            return 0
+        finally:
+            self._ssl_lock.release()
+
+    def wait_to_read(self, timeout: float | None, *, or_write: bool = False) -> None:
+        """Sleep until :meth:`read_into` may have something (or :meth:`write` may take something)."""
+        self._reading.wait(True, or_write or self._read_wants_write, timeout)
+
+    def wait_to_write(self, timeout: float | None) -> None:
+        """Sleep until :meth:`write` may take something."""
+        if self._write_wants_read:
+            # What it waits for may be read by the reader's thread, so readiness alone would not wake it.
+            self._writing.wait(True, False, _TLS_SLICE if timeout is None else min(timeout, _TLS_SLICE))
+        else:
+            self._writing.wait(False, True, timeout)

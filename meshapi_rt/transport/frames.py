@@ -1,0 +1,239 @@
+"""RFC 6455 frames as bytes: a decoder for what a server sends, an encoder for what a client sends. No I/O."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import struct
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from websocket import ABNF
+
+__all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "FrameDecoder", "FrameEncoder", "ProtocolViolation"]
+
+CONTINUATION: Final = ABNF.OPCODE_CONT
+TEXT: Final = ABNF.OPCODE_TEXT
+BINARY: Final = ABNF.OPCODE_BINARY
+CLOSE: Final = ABNF.OPCODE_CLOSE
+PING: Final = ABNF.OPCODE_PING
+PONG: Final = ABNF.OPCODE_PONG
+
+_BUFFER_SIZE = 128 * 1024  # below this, throughput falls (transport_facts.md, Receiving)
+_NUMPY_FROM = 2048  # bytes; below this an integer XOR masks in less CPU time than numpy
+_KEYS_AT_ONCE = 1024  # mask keys drawn from the system per call: each call gives up the GIL
+
+
+class ProtocolViolation(Exception):
+    """The peer broke RFC 6455; ``close_code`` is what the standard wants it told."""
+
+    def __init__(self, close_code: int, what: str) -> None:
+        super().__init__(what)
+        self.close_code = close_code
+
+
+class FrameDecoder:
+    """Turns received bytes into whole messages and control frames.
+
+    Bytes are received into :meth:`room` and counted in with :meth:`filled`; :meth:`next` then gives each whole
+    message as ``(opcode, payload)``: ``str`` for text, ``bytes`` for the rest. One thread at a time.
+
+    Args:
+        max_message: The largest message in bytes, judged from the frame header and the running sum, before
+            any memory is spent on it.
+    """
+
+    def __init__(self, max_message: int) -> None:
+        self._max_message = max_message
+        self._buffer = bytearray(_BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._start = 0  # where the next frame begins
+        self._end = 0  # where the received bytes end
+        self._wanted = 0  # bytes of the frame that is not whole yet, with its header, as far as known
+        self._opcode = 0  # of the fragmented message in progress, else 0
+        self._fragments: list[bytes] = []
+        self._size = 0  # payload bytes of those fragments
+        self._new_utf8: Callable[[], codecs.IncrementalDecoder] = codecs.getincrementaldecoder("utf-8")
+        self._utf8 = self._new_utf8()  # checks a text that has not arrived whole
+        self._checked = 0  # payload bytes of the unfinished frame that it has seen
+
+    def room(self) -> memoryview:
+        """Return the free space to receive into; never empty."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        size = len(self._buffer)
+        if self._start and (self._end == size or self._start + self._wanted > size):
+            kept = bytes(self._view[self._start : self._end])
+            self._view[: len(kept)] = kept
+            self._start, self._end = 0, len(kept)
+        if self._end == size:
+            self._resize(size * 2)  # by doubling, so that a header alone never costs what it announces
+        elif self._end == 0 and size > _BUFFER_SIZE * 8:
+            self._resize(_BUFFER_SIZE)
+        return self._view[self._end :]
+
+    def _resize(self, size: int) -> None:
+        grown = bytearray(size)
+        grown[: self._end] = self._view[: self._end]
+        self._buffer, self._view = grown, memoryview(grown)
+
+    def filled(self, count: int) -> None:
+        """Count in *count* bytes that were received into :meth:`room`."""
+        self._end += count
+
+    def next(self) -> tuple[int, str | bytes] | None:
+        """Return the next whole message or control frame, or ``None`` until more bytes have come.
+
+        Raises:
+            ProtocolViolation: The bytes are no proper frames; nothing after them can be read.
+        """
+        while True:
+            head = self._head()
+            if head is None:
+                return None
+            first, begin, length = head
+            end = begin + length
+            self._wanted = end - self._start
+            if end > self._end:
+                return None
+            message = self._take(first, begin, end)
+            self._start = end
+            self._wanted = self._checked = 0
+            if message is not None:
+                return message
+
+    def _head(self) -> tuple[int, int, int] | None:
+        """Read a frame's header: its first byte, where its payload begins, and the payload's length."""
+        start, have = self._start, self._end - self._start
+        if have < 2:
+            return None
+        first, second = self._buffer[start], self._buffer[start + 1]
+        length, begin = second & 0x7F, start + 2
+        self._check_head(first, second, length)
+        if length == 126:
+            if have < 4:
+                return None
+            (length,) = struct.unpack_from("!H", self._buffer, begin)
+            begin += 2
+        elif length == 127:
+            if have < 10:
+                return None
+            (length,) = struct.unpack_from("!Q", self._buffer, begin)
+            begin += 8
+            if length >> 63:
+                raise ProtocolViolation(1002, "a frame length has its highest bit set")
+        if self._size * (not first & 0x08) + length > self._max_message:
+            raise ProtocolViolation(1009, f"a message of more than {self._max_message} bytes began (max_message_size)")
+        return first, begin, length
+
+    def _check_head(self, first: int, second: int, length: int) -> None:
+        opcode = first & 0x0F
+        if first & 0x70:
+            raise ProtocolViolation(1002, "a frame has reserved bits set, without an extension agreed on")
+        if second & 0x80:
+            raise ProtocolViolation(1002, "the server masked a frame")
+        if opcode & 0x08:
+            if opcode not in (CLOSE, PING, PONG):
+                raise ProtocolViolation(1002, f"unknown control opcode {opcode:#x}")
+            if length > 125 or not first & 0x80:
+                raise ProtocolViolation(1002, "a control frame is fragmented or longer than 125 bytes")
+        elif opcode == CONTINUATION:
+            if not self._opcode:
+                raise ProtocolViolation(1002, "a continuation frame came without a message to continue")
+        elif opcode not in (TEXT, BINARY):
+            raise ProtocolViolation(1002, f"unknown data opcode {opcode:#x}")
+        elif self._opcode:
+            raise ProtocolViolation(1002, "a new message began inside a fragmented one")
+
+    def _take(self, first: int, begin: int, end: int) -> tuple[int, str | bytes] | None:
+        """Take one whole frame; return what it completes."""
+        opcode, final = first & 0x0F, first & 0x80
+        if final and opcode == TEXT:
+            if self._checked:
+                self._utf8.reset()
+            return TEXT, self._text(self._view[begin:end])
+        if opcode & 0x08 or (final and opcode == BINARY):
+            return opcode, bytes(self._view[begin:end])
+        return self._take_fragment(opcode, bool(final), begin, end)
+
+    def _take_fragment(self, opcode: int, final: bool, begin: int, end: int) -> tuple[int, str | bytes] | None:
+        if opcode != CONTINUATION:
+            self._opcode = opcode
+        if self._opcode == TEXT:
+            self._check_utf8(begin, end, final)
+        self._fragments.append(bytes(self._view[begin:end]))
+        self._size += end - begin
+        if not final:
+            return None
+        whole, kind = b"".join(self._fragments), self._opcode
+        self._fragments.clear()
+        self._size = self._opcode = 0
+        self._utf8.reset()
+        return (kind, self._text(whole)) if kind == TEXT else (kind, whole)
+
+    def _text(self, payload: bytes | memoryview) -> str:
+        try:
+            return str(payload, "utf-8")
+        except UnicodeDecodeError as exc:
+            raise ProtocolViolation(1007, f"a text message is not UTF-8: {exc.reason}") from None
+
+    def check_partial(self) -> None:
+        """Refuse a text that cannot become UTF-8 any more, before its last byte has come.
+
+        To be called before waiting for more bytes.
+        """
+        head = self._head()
+        if head is None:
+            return
+        first, begin, length = head
+        opcode = first & 0x0F
+        if opcode == TEXT or (opcode == CONTINUATION and self._opcode == TEXT):
+            if opcode == TEXT and not self._checked:
+                self._utf8.reset()
+            self._check_utf8(begin, min(begin + length, self._end), final=False)
+
+    def _check_utf8(self, begin: int, end: int, final: bool) -> None:
+        unseen = self._view[begin + self._checked : end]
+        try:
+            self._utf8.decode(unseen, final)
+        except UnicodeDecodeError as exc:
+            raise ProtocolViolation(1007, f"a text message is not UTF-8: {exc.reason}") from None
+        self._checked = end - begin
+
+
+class FrameEncoder:
+    """Makes masked client frames; each takes a fresh random key. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._keys = b""
+        self._next_key = 0
+
+    def _key(self) -> bytes:
+        if self._next_key == len(self._keys):
+            self._keys, self._next_key = os.urandom(4 * _KEYS_AT_ONCE), 0
+        at = self._next_key
+        self._next_key = at + 4
+        return self._keys[at : at + 4]
+
+    def encode(self, opcode: int, payload: bytes) -> bytes:
+        """Return one final frame that carries *payload*."""
+        key, length = self._key(), len(payload)
+        if length < 126:
+            head = struct.pack("!BB4s", 0x80 | opcode, 0x80 | length, key)
+        elif length < 1 << 16:
+            head = struct.pack("!BBH4s", 0x80 | opcode, 0x80 | 126, length, key)
+        else:
+            head = struct.pack("!BBQ4s", 0x80 | opcode, 0x80 | 127, length, key)
+        return head + _masked(payload, key)
+
+
+def _masked(payload: bytes, key: bytes) -> bytes:
+    length = len(payload)
+    repeats = -(-length // 4)
+    if length < _NUMPY_FROM:
+        mask = int.from_bytes((key * repeats)[:length], "little")
+        return (int.from_bytes(payload, "little") ^ mask).to_bytes(length, "little")
+    words = np.frombuffer(payload, np.uint32, length // 4) ^ np.frombuffer(key, np.uint32)
+    tail = bytes(a ^ b for a, b in zip(payload[length // 4 * 4 :], key, strict=False))
+    return words.astype(np.uint32, copy=False).tobytes() + tail

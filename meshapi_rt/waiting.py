@@ -1,0 +1,69 @@
+"""Deadlines that several steps share, and waits that a caller can cancel."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+
+from .errors import Cancelled, ConfigurationError
+
+__all__ = ["Deadline", "Wait", "seconds"]
+
+# A lock or a poll that Ctrl-C cannot interrupt is waited for in slices. POSIX interrupts both by itself.
+_UNINTERRUPTIBLE = 0.1 if sys.platform == "win32" else math.inf
+# A cancel event is looked at this often; design.md section 4 promises 50 ms.
+_CANCEL_SLICE = 0.02
+
+
+def seconds(name: str, value: float | None) -> float | None:
+    """Check a duration that a caller gave, in seconds; ``None`` means no limit."""
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or math.isnan(value) or value < 0:
+        raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, or None; not {value!r}")
+    return float(value)
+
+
+class Deadline:
+    """A moment on the monotonic clock; ``None`` seconds is never."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self, after: float | None) -> None:
+        self._at = math.inf if after is None else time.monotonic() + after
+
+    def left(self) -> float:
+        """Return the seconds left, 0 when it has passed."""
+        return max(0.0, self._at - time.monotonic())
+
+
+class Wait:
+    """One call's right to wait: until its deadline passes or its ``cancel`` event is set.
+
+    A loop looks for what it waits for, then asks :meth:`slice` how long it may sleep before it looks again.
+    """
+
+    __slots__ = ("_cancel", "_deadline", "_longest", "timeout")
+
+    def __init__(self, timeout: float | None, cancel: threading.Event | None = None) -> None:
+        self.timeout = seconds("timeout", timeout)
+        self._deadline = Deadline(self.timeout)
+        self._cancel = cancel
+        self._longest = _UNINTERRUPTIBLE if cancel is None else _CANCEL_SLICE
+
+    def left(self) -> float:
+        """Return the seconds until the deadline; infinite without one."""
+        return self._deadline.left()
+
+    def slice(self) -> float | None:
+        """Return how long to sleep before looking again: ``None`` for without limit, 0 when time is up.
+
+        Raises:
+            Cancelled: The cancel event is set.
+        """
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled("the cancel event was set while waiting; the session goes on")
+        longest = min(self._deadline.left(), self._longest)
+        return None if longest == math.inf else longest
