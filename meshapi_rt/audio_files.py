@@ -133,7 +133,7 @@ def _name(file: Any) -> str:
     if not isinstance(file, (str, os.PathLike)):
         if not hasattr(file, "read") and not hasattr(file, "write"):
             raise AudioFileError(
-                f"a {type(file).__name__} is no audio file; pass a path, or a file opened in binary mode"
+                f"an audio file cannot be of type {type(file).__name__}; pass a path, or a file opened in binary mode"
             )
         file = getattr(file, "name", None)
     return repr(os.fspath(file)) if isinstance(file, (str, os.PathLike)) else "the audio file"

@@ -199,7 +199,7 @@ def _as_array(audio: Any) -> NDArray[Any]:
 
 def _check_dtype(array: Any) -> None:
     if not isinstance(array, np.ndarray):
-        raise AudioFormatError(f"audio is a {type(array).__name__}; pass a numpy array")
+        raise AudioFormatError(f"audio is of type {type(array).__name__}; pass a numpy array")
     kind, size = array.dtype.kind, array.dtype.itemsize
     if not (kind == "i" and size == 2) and not (kind == "f" and size <= 8):
         raise AudioFormatError(
@@ -214,11 +214,11 @@ def _from_buffer(audio: Any) -> NDArray[Any]:
         return np.asarray(view)
     if kind not in ("B", "b", "c"):
         raise AudioFormatError(
-            f"audio is a {type(audio).__name__} with items of format {view.format!r}; "
+            f"audio is of type {type(audio).__name__} with items of format {view.format!r}; "
             "pass raw PCM16 bytes, 16-bit integers ('h'), or a numpy array"
         )
     if not view.c_contiguous:
-        raise AudioFormatError(f"audio is a {type(audio).__name__} with gaps; pass bytes() of it")
+        raise AudioFormatError(f"audio is of type {type(audio).__name__} with gaps; pass bytes() of it")
     if view.nbytes % BYTES_PER_SAMPLE:
         raise AudioFormatError(
             f"audio has {view.nbytes} bytes, and 16-bit samples take an even number; "
@@ -231,7 +231,7 @@ def _view(data: Any) -> memoryview:
     try:
         return memoryview(data)
     except (TypeError, ValueError, BufferError) as exc:  # ValueError: a released memoryview
-        problem = "a released memoryview" if isinstance(data, memoryview) else f"a {type(data).__name__}"
+        problem = "a released memoryview" if isinstance(data, memoryview) else f"of type {type(data).__name__}"
         raise AudioFormatError(f"audio is {problem}; pass PCM16 bytes or a numpy array of int16 or floats") from exc
 
 

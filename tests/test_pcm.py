@@ -76,14 +76,14 @@ def test_an_array_of_16_bit_integers_goes() -> None:
 @pytest.mark.parametrize(
     ("audio", "says"),
     [
-        (None, "a NoneType; pass PCM16 bytes or a numpy array"),
-        ("abcd", "a str; pass"),
-        ([1, 2], "a list; pass"),
-        (7, "a int; pass"),
+        (None, "of type NoneType; pass PCM16 bytes or a numpy array"),
+        ("abcd", "of type str; pass"),
+        ([1, 2], "of type list; pass"),
+        (7, "of type int; pass"),
         (b"abc", "3 bytes, and 16-bit samples take an even number; pass whole samples"),
         (bytearray(1), "1 bytes"),
-        (memoryview(bytes(8))[::2], "a memoryview with gaps; pass bytes() of it"),
-        (array.array("i", [1]), "a array with items of format 'i'; pass raw PCM16"),
+        (memoryview(bytes(8))[::2], "of type memoryview with gaps; pass bytes() of it"),
+        (array.array("i", [1]), "of type array with items of format 'i'; pass raw PCM16"),
         (array.array("f", [1]), "format 'f'"),
         (np.zeros(4, np.int32), "dtype int32; pass int16, or floats in [-1, 1]"),
         (np.zeros(4, np.uint8), "dtype uint8; pass int16"),
@@ -241,7 +241,7 @@ def test_mono_passes_through_to_mono() -> None:
         (np.zeros((3, 0), np.int16), r"shape \(3, 0\)"),
         (np.zeros((3, 2, 1), np.int16), r"shape \(3, 2, 1\)"),
         (np.zeros((3, 2), np.int32), "dtype int32"),
-        ([[1, 2]], "a list; pass a numpy array"),
+        ([[1, 2]], "of type list; pass a numpy array"),
     ],
 )
 def test_mono_of_what_has_no_channels_is_refused(samples: Any, says: str) -> None:
@@ -367,9 +367,7 @@ def test_resampling_keeps_the_tone(rate_in: int, rate_out: int) -> None:
     assert result.dtype == np.dtype("<i2")
     assert abs(result.size - rate_out) <= 1
     middle = slice(2_000, -2_000)  # away from the edges of the filter
-    assert (
-        np.abs(result[middle] / 32768 - sine(440, 1, rate_out, peak=0.5)[: result.size][middle]).max() < 1e-3
-    )
+    assert np.abs(result[middle] / 32768 - sine(440, 1, rate_out, peak=0.5)[: result.size][middle]).max() < 1e-3
 
 
 def test_resampling_clips_its_overshoot() -> None:
@@ -461,8 +459,6 @@ MINUTE_32 = MINUTE.astype(np.float32)
         ),
     ],
 )
-def test_a_plain_numpy_expression_is_not_much_faster(
-    ours: Callable[[], object], plain: Callable[[], object]
-) -> None:
+def test_a_plain_numpy_expression_is_not_much_faster(ours: Callable[[], object], plain: Callable[[], object]) -> None:
     """On a minute of audio the checks and the care cost less than half of the work itself."""
     assert least_seconds(ours) < 1.5 * least_seconds(plain)
