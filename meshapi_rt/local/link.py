@@ -1,0 +1,297 @@
+"""One connection: its socket on one side, its session on the other, limits and pings between them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from .failures import Refusal, Terminal, terminal_event
+from .handshake import Verdict
+from .host import Running, Timer, TranscriptionJob
+from .ids import new_id
+from .options import ServerOptions
+from .outbox import Outbox
+from .pump import answer, start_thread, transcribe
+from .record import Record, SessionInfo
+from .rendering import Rendered
+from .session import Session, parse
+from .settings import SessionSettings
+from .turn import TurnItem
+from .values import Fail
+
+__all__ = ["Link"]
+
+log = logging.getLogger("meshapi_rt")
+
+# Unsent bytes at which responders wait, and at which the client is no longer read. The second is far away,
+# so that a client that first sends much and then reads much is never held up.
+_ANSWER_LIMIT = 1024 * 1024
+_CLIENT_LIMIT = 32 * 1024 * 1024
+_CLOSE_SECONDS = 1.0  # for the last frames and the closing handshake
+_LOOK_SECONDS = 0.2  # how often a responder that waits for room looks whether anybody still wants it
+_NO_LIMIT_SECONDS = 1800  # what expires_at says where the server has no limit
+
+
+class Link:
+    """Carries one session; it is the session's host.
+
+    Threads:
+        Everything runs on the loop's thread, but for :meth:`_submit`, which responders call on theirs.
+    """
+
+    def __init__(
+        self,
+        ws: ServerConnection,
+        verdict: Verdict,
+        options: ServerOptions,
+        record: Callable[[Record], None] | None,
+    ) -> None:
+        limit = options.session_limit
+        expires_at = int(time.time() + (_NO_LIMIT_SECONDS if limit is None else limit))
+        self.model = verdict.model
+        self._ws = ws
+        self._options = options
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._tasks: set[asyncio.Task[bool]] = set()  # held, as the loop does not hold them
+        self._ended = False  # nothing is sent any more, but what waits in the outbox
+        self._finale: tuple[int, str] | None = None  # the close that follows an empty outbox
+        self._last_frame = self._loop.time()
+        self.session = Session(self, SessionSettings(verdict.session_type, verdict.model, expires_at))
+
+    async def run(self) -> None:
+        """Carry the session until one side ends it."""
+        self.session.open()
+        tasks = [asyncio.ensure_future(self._write())]
+        if self._options.ping_interval is not None:
+            tasks.append(asyncio.ensure_future(self._keep_alive(self._options.ping_interval)))
+        self._arm_limits()
+        try:
+            await self._read()
+        finally:
+            self._stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def end(self, terminal: Terminal) -> None:
+        """End the session with a terminal error and a close; what was sent before still goes out."""
+        if self._ended:
+            return
+        self._put(terminal_event(terminal))
+        self._stop()
+        self._finale = (terminal.close_code, terminal.code)
+        self._outbox.put("")  # wakes the writer
+        self._loop.call_later(_CLOSE_SECONDS, self.cut)
+
+    def cut(self) -> None:
+        """End the connection without a close frame."""
+        self._stop()
+        self._ws.transport.abort()
+
+    async def go_away(self) -> None:
+        """Close the connection, as the server stops."""
+        self._stop()
+        await self._ws.close(1001, "the server stops")
+
+    def info(self) -> SessionInfo:
+        """Take a picture of the session."""
+        settings = self.session.settings
+        items = tuple(TurnItem.of(item) for item in self.session.conversation.items)
+        return SessionInfo(settings.id, self.model, settings.wire(), items)
+
+    def _stop(self) -> None:
+        self._ended = True
+        self._outbox.release()
+        self.session.close()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    # -- the session's host ------------------------------------------------------------------------------
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Queue an event; the only way out for a session."""
+        if self._ended:
+            return
+        event = {"type": event["type"], "event_id": event.get("event_id") or new_id("event"), **event}
+        if self._options.binary_audio and event["type"] == "response.output_audio.delta":
+            audio = base64.b64decode(event["delta"])
+            self._note("server", None, len(audio))
+            self._outbox.put(audio)
+        else:
+            self._put(event)
+
+    def _put(self, event: dict[str, Any]) -> None:
+        frame = json.dumps(event)
+        self._note("server", frame, len(frame))
+        self._outbox.put(frame)
+
+    def answer(self, running: Running) -> None:
+        """Let the responder answer on a thread of its own."""
+        responder = self._options.responder
+
+        def submit(pieces: Sequence[Rendered]) -> bool:
+            return self._submit(running, pieces)
+
+        def finish(failure: Fail | None) -> None:
+            self._call(lambda: self.session.speaking.finish(running, failure))
+
+        start_thread(lambda: answer(responder, running, submit, finish))
+
+    def transcribe(self, job: TranscriptionJob) -> None:
+        """Let speech be written down on a thread of its own."""
+
+        def work() -> None:
+            transcript = failure = None
+            try:
+                transcript = transcribe(self._options.responder, job.samples)
+            except Exception as exc:
+                log.exception("transcribe() of the responder raised")
+                failure = f"transcribe() raised {type(exc).__name__}: {exc}"
+            self._call(lambda: self.session.listening.transcribed(job, transcript, failure))
+
+        start_thread(work)
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Do something later, unless the session has ended."""
+
+        def act() -> None:
+            self._timers.discard(timer)
+            if not self._ended:
+                action()
+
+        timer = self._loop.call_later(seconds, act)
+        self._timers.add(timer)
+        return timer
+
+    # -- from the responders' threads --------------------------------------------------------------------
+
+    def _submit(self, running: Running, pieces: Sequence[Rendered]) -> bool:
+        """Hand pieces to the loop and wait until they are queued; false where nobody wants more."""
+        wanted: Future[bool] = Future()
+
+        def settle(task: asyncio.Task[bool]) -> None:
+            wanted.set_result(not task.cancelled() and task.result())
+
+        def begin() -> None:
+            task = self._loop.create_task(self._absorb(running, pieces))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(settle)
+
+        if not self._schedule(begin):
+            return False
+        while not running.turn.cancelled.is_set():
+            with contextlib.suppress(FutureTimeoutError):
+                return wanted.result(_LOOK_SECONDS)
+        return False  # a loop that has ended leaves the future as it is
+
+    def _schedule(self, action: Callable[[], None]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(action)
+        except RuntimeError:  # the server has stopped
+            return False
+        return True
+
+    def _call(self, action: Callable[[], None]) -> None:
+        def act() -> None:
+            if not self._ended:
+                action()
+
+        self._schedule(act)
+
+    async def _absorb(self, running: Running, pieces: Sequence[Rendered]) -> bool:
+        for piece in pieces:
+            await self._outbox.wait_below(_ANSWER_LIMIT)
+            if self._ended or not self.session.speaking.absorb(running, piece):
+                return False
+        return True
+
+    # -- the socket --------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            async for frame in self._ws:
+                self._last_frame = self._loop.time()
+                if not self._ended:  # afterwards frames are read only to find the close
+                    self._receive(frame)
+                    await self._outbox.wait_below(_CLIENT_LIMIT)
+        except ConnectionClosed:
+            log.debug("session %s ended without a proper close", self.session.settings.id)
+
+    def _receive(self, frame: str | bytes) -> None:
+        if isinstance(frame, str):
+            self._note("client", frame, len(frame))
+            self.session.receive(frame)
+        else:
+            self._note("client", None, len(frame))
+            if self._options.binary_audio:
+                self.session.receive_audio(frame)
+
+    async def _write(self) -> None:
+        try:
+            while self._finale is None or not self._outbox.empty:
+                frame = await self._outbox.take()
+                if frame:
+                    await self._ws.send(frame)
+            await self._ws.close(*self._finale)
+        except ConnectionClosed:
+            self._stop()
+
+    async def _keep_alive(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await asyncio.wait_for(self._ping(), self._options.ping_timeout)
+            except ConnectionClosed:
+                return
+            except asyncio.TimeoutError:
+                self.end(Terminal("connection_timeout", "Heartbeats of the client are missing."))
+                return
+
+    async def _ping(self) -> None:
+        pong = await self._ws.ping()
+        await pong
+
+    # -- limits ------------------------------------------------------------------------------------------
+
+    def _arm_limits(self) -> None:
+        limit = self._options.session_limit
+        if limit is not None:
+            minutes = f"{limit / 60:g} minutes" if limit >= 60 else f"{limit:g} seconds"
+            message = f"The session hit its maximum duration of {minutes}."
+            self.call_later(limit, lambda: self.end(Terminal("session_duration_exceeded", message)))
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        timeout = self._options.idle_timeout
+        if timeout is None:
+            return
+        left = self._last_frame + timeout - self._loop.time()
+        if left > 0:
+            self.call_later(left, self._check_idle)
+        else:
+            self.end(Terminal("idle_timeout", f"No frame of the client for {timeout:g} seconds."))
+
+    def _note(self, sender: str, frame: str | None, size: int) -> None:
+        if self._record is None:
+            return
+        try:
+            event = None if frame is None else parse(frame)
+        except Refusal:
+            event = None
+        self._record(Record(self.session.settings.id, sender, event, size))
