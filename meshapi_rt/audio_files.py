@@ -109,7 +109,7 @@ def wav_bytes(audio: pcm.AudioLike, rate: int = pcm.SAMPLE_RATE) -> bytes:
     if len(data) > _LONGEST:
         raise AudioFileError(f"audio has {len(data)} bytes, and a WAV file holds {_LONGEST}; write it in parts")
     width = pcm.BYTES_PER_SAMPLE
-    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, rate, rate * width, width, 8 * width)
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, rate, int(rate) * width, width, 8 * width)
     return b"".join(
         (
             struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE"),

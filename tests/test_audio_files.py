@@ -56,7 +56,7 @@ def mono16(*, rate: int = 24_000) -> bytes:
 DATA = chunk(b"data", RAMP.tobytes())
 
 
-# -- formats ----------------------------------------------------------------------------------------------
+# -- formats ---
 
 
 def in_24_bits(samples: Any) -> bytes:
@@ -188,7 +188,7 @@ def test_other_formats_go_through_soundfile(format_: str) -> None:
     assert np.abs(samples / 32768 - at_once.mean(axis=1)).max() <= 1 / 32768
 
 
-# -- odd but sound ----------------------------------------------------------------------------------------
+# -- odd but sound ---
 
 
 def test_chunks_around_the_samples_are_passed_over() -> None:
@@ -237,7 +237,7 @@ def test_a_lying_size_costs_no_memory() -> None:
     assert peak < 4 << 20
 
 
-# -- bad files --------------------------------------------------------------------------------------------
+# -- bad files ---
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_damage_leads_to_one_of_two_errors(data: bytes, changes: list[tuple[int,
         assert samples.ndim == (1 if mono else 2)
 
 
-# -- writing ----------------------------------------------------------------------------------------------
+# -- writing ---
 
 
 @given(st.binary(max_size=400).map(lambda raw: raw[: len(raw) // 2 * 2]), st.integers(1_000, 1_000_000))
@@ -458,7 +458,7 @@ def test_what_wav_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         audio_files.wav_bytes(bytes(1_002))
 
 
-# -- the example ------------------------------------------------------------------------------------------
+# -- the example ---
 
 
 def test_the_example_is_speech_as_the_protocol_wants_it() -> None:

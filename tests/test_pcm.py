@@ -27,7 +27,7 @@ def sine(hertz: float, seconds: float, rate: int = pcm.SAMPLE_RATE, peak: float 
     return peak * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
 
 
-# -- in and out -------------------------------------------------------------------------------------------
+# -- in and out ---
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_mono_of_what_has_no_channels_is_refused(samples: Any, says: str) -> Non
         pcm.to_mono(samples)
 
 
-# -- cut and join -----------------------------------------------------------------------------------------
+# -- cut and join ---
 
 
 @given(st.integers(0, 500), st.integers(1, 200))
@@ -310,7 +310,7 @@ def test_a_joiner_takes_bytes_only(data: Any) -> None:
     assert joiner.push(bytearray(b"b")) == b"ab"
 
 
-# -- measure ----------------------------------------------------------------------------------------------
+# -- measure ---
 
 
 def test_durations() -> None:
@@ -354,7 +354,7 @@ def test_silence() -> None:
             pcm.silence(seconds)
 
 
-# -- resample ---------------------------------------------------------------------------------------------
+# -- resample ---
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), [(48_000, 24_000), (44_100, 24_000), (8_000, 24_000)])
@@ -398,7 +398,7 @@ def test_rates_are_positive_whole_numbers(rate: Any) -> None:
             pcm.resample(FEW, *rates)
 
 
-# -- cost -------------------------------------------------------------------------------------------------
+# -- cost ---
 
 
 def least_seconds(run: Callable[[], object], repeat: int = 30) -> float:
