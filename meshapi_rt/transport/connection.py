@@ -7,6 +7,8 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import attrs
 
@@ -86,6 +88,7 @@ class Connection:
         self._close_sent = False
         self._broken: str | None = None  # why no further byte may go out
         self._ending: Ending | None = None
+        self._last_act: Callable[[], None] | None = None  # what ends it, once the messages before are handed out
         self._ping_interval = math.inf if ping_interval is None else ping_interval
         self._ping_timeout = math.inf if ping_timeout is None else ping_timeout
         self._next_ping = time.monotonic() + self._ping_interval
@@ -128,18 +131,31 @@ class Connection:
             self._sleep(longest, flushed)
 
     def _decode(self) -> list[str | bytes]:
+        """Take every whole message; a close or a violation behind them waits until they are handed out."""
         messages: list[str | bytes] = []
+        if self._last_act is not None:
+            self._last_act()
+            self._last_act = None
         try:
             while self._ending is None and (found := self._decoder.next()) is not None:
                 opcode, payload = found
                 if opcode in (TEXT, BINARY):
                     messages.append(payload)
-                else:
-                    assert isinstance(payload, bytes)
-                    self._control(opcode, payload)
+                    continue
+                assert isinstance(payload, bytes)
+                if opcode == CLOSE:
+                    self._after(messages, partial(self._closed, *parse_close(payload), payload[:2]))
+                    break
+                self._control(opcode, payload)
         except ProtocolViolation as exc:
-            self._violated(exc)
+            self._after(messages, partial(self._violated, exc))
         return messages
+
+    def _after(self, messages: list[str | bytes], act: Callable[[], None]) -> None:
+        if messages:
+            self._last_act = act
+        else:
+            act()
 
     def _read(self) -> bool:
         """Receive what is there; tell whether there was news."""
@@ -177,14 +193,13 @@ class Connection:
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
             self._queue(PONG, payload)
-        elif opcode == PONG:
-            if self._ping_sent is not None:
-                self.ping_round_trip = time.monotonic() - self._ping_sent
-                self._ping_sent = None
-        else:
-            code, reason = parse_close(payload)
-            self._answer_close(payload[:2])
-            self._end(Ending(code=code, reason=reason, received=True))
+        elif self._ping_sent is not None:
+            self.ping_round_trip = time.monotonic() - self._ping_sent
+            self._ping_sent = None
+
+    def _closed(self, code: int, reason: str, answer: bytes) -> None:
+        self._answer_close(answer)
+        self._end(Ending(code=code, reason=reason, received=True))
 
     def _violated(self, violation: ProtocolViolation) -> None:
         self._answer_close(struct.pack("!H", violation.close_code))
