@@ -42,7 +42,7 @@ class Engine:
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self.links: set[Link] = set()
+        self.links: dict[Link, None] = {}  # an ordered set
         self.on_change: Callable[[], None] = lambda: None
         self.on_record: Callable[[Record], None] | None = None
         self.connections_total = 0
@@ -132,7 +132,7 @@ class Engine:
             await self._refuse(connection, verdict.refusal)
             return
         link = Link(connection, verdict, self.options, self.on_record)
-        self.links.add(link)
+        self.links[link] = None
         self.connections_total += 1
         self.on_change()
         try:
@@ -141,7 +141,7 @@ class Engine:
             log.exception("a session of the local server failed")
             link.cut()
         finally:
-            self.links.discard(link)
+            del self.links[link]
             self.on_change()
 
     async def _refuse(self, connection: ServerConnection, terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""The table of fields: client events, the session object, items and tools (protocol.md 2.1, 2.4, 3)."""
+"""The table of fields: client events, the session object, responses (protocol.md 2.1 and 3)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .failures import Refusal
+from .item_schema import client_item
 from .rules import (
     Rule,
     anything,
@@ -24,7 +25,7 @@ from .rules import (
     text,
 )
 
-__all__ = ["CLIENT_EVENTS", "RESPONSE", "SESSION", "client_item"]
+__all__ = ["CLIENT_EVENTS", "RESPONSE", "SESSION"]
 
 _VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 _EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
@@ -215,112 +216,6 @@ SESSION: Mapping[str, Rule] = {
     "transcription": obj({"type": anything, "include": _INCLUDE, "audio": obj({"input": _AUDIO_INPUT})}),
 }
 """The session object as ``session.update`` may carry it, by its type (protocol.md 3.2 to 3.7)."""
-
-
-def _message(parts: Mapping[str, Rule]) -> Rule:
-    return obj(
-        {
-            "type": anything,
-            "id": text(shortest=1),
-            "object": const("realtime.item"),
-            "status": one_of("in_progress", "completed", "incomplete"),
-            "role": anything,
-            "phase": nullable(_anything_text),
-            "content": list_of(tagged(parts)),
-        },
-        "content",
-    )
-
-
-def _item(fields: Mapping[str, Rule], *required: str) -> Rule:
-    common: dict[str, Rule] = {
-        "type": anything,
-        "id": text(shortest=1),
-        "object": const("realtime.item"),
-        "status": one_of("in_progress", "completed", "incomplete"),
-    }
-    return obj({**common, **fields}, *required)
-
-
-_INPUT_TEXT = obj({"type": anything, "text": _anything_text}, "text")
-_INPUT_AUDIO = obj(
-    {"type": anything, "audio": _anything_text, "transcript": nullable(_anything_text)},
-    "audio",
-)
-_INPUT_IMAGE = obj(
-    {"type": anything, "image_url": text(shortest=1), "detail": one_of("auto", "low", "high")},
-    "image_url",
-)
-_CALL_ID = text(32, shortest=1)  # protocol.md 1.5
-
-client_item = tagged(
-    {
-        "message": tagged(
-            {
-                "user": _message({"input_text": _INPUT_TEXT, "input_audio": _INPUT_AUDIO, "input_image": _INPUT_IMAGE}),
-                "system": _message({"input_text": _INPUT_TEXT}),
-                # Assistant audio cannot be made by clients: protocol.md 2.1.
-                "assistant": _message({"output_text": _INPUT_TEXT}),
-            },
-            "role",
-        ),
-        "function_call": _item(
-            {"name": _anything_text, "arguments": _anything_text, "call_id": _CALL_ID}, "name", "arguments"
-        ),
-        "function_call_output": _item({"call_id": _CALL_ID, "output": _anything_text}, "call_id", "output"),
-        "mcp_list_tools": _item(
-            {
-                "server_label": _anything_text,
-                "tools": list_of(
-                    obj(
-                        {
-                            "name": _anything_text,
-                            "input_schema": anything,
-                            "description": nullable(_anything_text),
-                            "annotations": anything,
-                        },
-                        "name",
-                        "input_schema",
-                    )
-                ),
-            },
-            "server_label",
-            "tools",
-        ),
-        "mcp_call": _item(
-            {
-                "server_label": _anything_text,
-                "name": _anything_text,
-                "arguments": _anything_text,
-                "output": nullable(_anything_text),
-                "error": nullable(map_of(anything)),
-                "approval_request_id": nullable(_anything_text),
-            },
-            "id",
-            "server_label",
-            "name",
-            "arguments",
-        ),
-        "mcp_approval_request": _item(
-            {"server_label": _anything_text, "name": _anything_text, "arguments": _anything_text},
-            "id",
-            "server_label",
-            "name",
-            "arguments",
-        ),
-        "mcp_approval_response": _item(
-            {
-                "approval_request_id": _anything_text,
-                "approve": boolean,
-                "reason": nullable(_anything_text),
-            },
-            "id",
-            "approval_request_id",
-            "approve",
-        ),
-    }
-)
-"""An item as clients may create it (protocol.md 2.4)."""
 
 
 def _input_entry(value: Any, path: str) -> None:
