@@ -1,0 +1,55 @@
+"""``meshapi-rt serve``: the local server, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from typing import TYPE_CHECKING
+
+from ..transport import is_loopback
+from .terminal import Screen
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _SubParsersAction
+
+__all__ = ["add_parser"]
+
+_SLICE = 0.2  # seconds; a wait without limit cannot be interrupted on Windows
+
+
+def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
+    """Add the command to the parser of the program, and return its own."""
+    parser = commands.add_parser(
+        "serve",
+        help="run a local server that speaks the gateway's protocol",
+        description="Run a local server that speaks the gateway's protocol and repeats what it hears, until Ctrl-C. "
+        "The environment variables that lead a client to it go to standard output.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8765, help="0 takes any free port (default: %(default)s)")
+    parser.add_argument("--token", help="the only token that is taken (default: any)")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {port}")
+    return port
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Serve until Ctrl-C, which raises ``KeyboardInterrupt``."""
+    from ..local import LocalServer  # noqa: PLC0415 - no other command pays for it
+
+    with LocalServer(host=args.host, port=args.port, token=args.token) as server:
+        screen.note(f"listening on {server.url}; Ctrl-C ends it. Clients find it with")
+        screen.out(f"MESHAPI_BASE_URL={server.url}\n")
+        screen.out("MESHAPI_TOKEN=" + ("local\n" if args.token is None else "(the token given as --token)\n"))
+        if not is_loopback(args.host):
+            screen.note("others on the network can reach it, without TLS")
+        forever = threading.Event()
+        while not forever.wait(_SLICE):
+            pass
+    return 0
