@@ -63,10 +63,10 @@ def _output(text: str) -> Path:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"takes seconds above 0, not {text}")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"takes seconds above 0, not {text}")
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
