@@ -40,8 +40,9 @@ class Engine:
         :meth:`main` runs on the server's thread; all other methods are called on it, through the loop.
     """
 
-    def __init__(self, options: ServerOptions) -> None:
+    def __init__(self, options: ServerOptions, responders: str) -> None:
         self.options = options
+        self.responders = responders  # the name of the threads that answer
         self.links: dict[Link, None] = {}  # an ordered set
         self.on_change: Callable[[], None] = lambda: None
         self.on_record: Callable[[Record], None] | None = None
@@ -131,7 +132,7 @@ class Engine:
         if verdict.refusal is not None:
             await self._refuse(connection, verdict.refusal)
             return
-        link = Link(connection, verdict, self.options, self.on_record)
+        link = Link(connection, verdict, self.options, self.on_record, self.responders)
         self.links[link] = None
         self.connections_total += 1
         self.on_change()
@@ -170,6 +171,8 @@ def _json_response(connection: ServerConnection, terminal: Terminal) -> Response
     response = connection.respond(HTTPStatus(terminal.status), json.dumps(body))
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"
+    if terminal.status == HTTPStatus.TOO_MANY_REQUESTS:
+        response.headers["Retry-After"] = "1"
     return response
 
 

@@ -56,6 +56,7 @@ class Link:
         verdict: Verdict,
         options: ServerOptions,
         record: Callable[[Record], None] | None,
+        responders: str,
     ) -> None:
         limit = options.session_limit
         expires_at = int(time.time() + (_NO_LIMIT_SECONDS if limit is None else limit))
@@ -63,6 +64,7 @@ class Link:
         self._ws = ws
         self._options = options
         self._record = record
+        self._responders = responders  # the name of the threads that answer
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox()
         self._timers: set[asyncio.TimerHandle] = set()
@@ -150,7 +152,7 @@ class Link:
         def finish(failure: Fail | None) -> None:
             self._call(lambda: self.session.speaking.finish(running, failure))
 
-        start_thread(lambda: answer(responder, running, submit, finish))
+        start_thread(lambda: answer(responder, running, submit, finish), self._responders)
 
     def transcribe(self, job: TranscriptionJob) -> None:
         """Let speech be written down on a thread of its own."""
@@ -164,7 +166,7 @@ class Link:
                 failure = f"transcribe() raised {type(exc).__name__}: {exc}"
             self._call(lambda: self.session.listening.transcribed(job, transcript, failure))
 
-        start_thread(work)
+        start_thread(work, self._responders)
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Do something later, unless the session has ended."""

@@ -24,9 +24,14 @@ _BATCH_BYTES = 64 * 1024  # audio handed over at once: one crossing of threads f
 _numbers = itertools.count(1)
 
 
-def start_thread(task: Callable[[], None]) -> threading.Thread:
-    """Start a daemon thread for one answer or transcription; it ends with its task."""
-    thread = threading.Thread(target=task, name=f"meshapi-rt-local-responder-{next(_numbers)}", daemon=True)
+def start_thread(task: Callable[[], None], owner: str) -> threading.Thread:
+    """Start a daemon thread for one answer or transcription; it ends with its task.
+
+    Args:
+        task: What it does.
+        owner: The first part of its name; the server finds its threads by it.
+    """
+    thread = threading.Thread(target=task, name=f"{owner}-{next(_numbers)}", daemon=True)
     thread.start()
     return thread
 

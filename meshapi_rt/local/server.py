@@ -66,7 +66,7 @@ class LocalServer:
 
     Threads:
         ``meshapi-rt-local-server-N`` runs everything but responders, which run on
-        ``meshapi-rt-local-responder-N`` each. All are daemons. Any thread may call any method.
+        ``meshapi-rt-local-responder-N-M`` each. All are daemons. Any thread may call any method.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class LocalServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine | None = None
         self._port = 0
+        self._responders = ""  # the name of the threads that answer, in the present run
         # Guards what the server's thread tells: counts and records. Held for a moment only.
         self._changed = threading.Condition()
         self._open = 0
@@ -134,14 +135,16 @@ class LocalServer:
                 raise ConfigurationError("the local server is running already; stop() it first")
             started: Future[int] = Future()
             self._total_before = self._total
-            name = f"meshapi-rt-local-server-{next(_numbers)}"
+            number = next(_numbers)
+            self._responders = f"meshapi-rt-local-responder-{number}"
+            name = f"meshapi-rt-local-server-{number}"
             self._thread = threading.Thread(target=self._run, args=(started,), name=name, daemon=True)
             self._thread.start()
             try:
                 self._port = started.result()
             except OSError as exc:
                 self._thread.join()
-                self._thread = None
+                self._thread = self._engine = self._loop = None
                 address = f"{self._options.host}:{self._options.port}"
                 raise ConfigurationError(f"the local server cannot listen on {address}: {exc}") from exc
         return self
@@ -162,10 +165,9 @@ class LocalServer:
             self._thread = self._engine = self._loop = None
         self._join_responders(time.monotonic() + _STOP_SECONDS / 10)
 
-    @staticmethod
-    def _join_responders(deadline: float) -> None:
+    def _join_responders(self, deadline: float) -> None:
         for thread in threading.enumerate():
-            mine = thread.name.startswith("meshapi-rt-local-responder-")
+            mine = thread.name.startswith(f"{self._responders}-")
             if mine and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -173,7 +175,7 @@ class LocalServer:
         from .engine import Engine  # noqa: PLC0415 - needs the extra, which __init__ has looked for
 
         async def main() -> None:
-            engine = Engine(self._options)
+            engine = Engine(self._options, self._responders)
             engine.on_change = lambda: self._note_change(engine)
             if self._options.record:
                 engine.on_record = self._note_record
