@@ -142,22 +142,22 @@ class MeshAPI:
         proxy: str | Literal[False] | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        secret = _find_token() if token is None else Secret(token)
-        del token  # a traceback that prints local variables does not show it
-        if auth not in _AUTHS:
-            raise ConfigurationError(f"auth must be one of {', '.join(map(repr, _AUTHS))}; not {auth!r}")
-        self._secret = secret
         self._base_url = base_url or os.environ.get("MESHAPI_BASE_URL") or DEFAULT_BASE_URL
-        self._auth: Auth = auth
-        self._headers = dict(headers or {})
-        self._query = dict(query or {})
-        self._proxy = proxy
-        self._allow_insecure = allow_insecure
         # Guards _ssl_context, _sessions and _closed.
         self._lock = threading.Lock()
         self._ssl_context = ssl_context
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
         self._closed = False
+        self._secret = _find_token() if token is None else Secret(token)
+        del token  # a traceback that prints local variables does not show it
+        self._secret.check()
+        if auth not in _AUTHS:
+            raise ConfigurationError(f"auth must be one of {', '.join(map(repr, _AUTHS))}; not {auth!r}")
+        self._auth: Auth = auth
+        self._headers = dict(headers or {})
+        self._query = dict(query or {})
+        self._proxy = proxy
+        self._allow_insecure = allow_insecure
         realtime_url(self._base_url, {}, allow_insecure=allow_insecure)
         self.realtime = Realtime(self)
 

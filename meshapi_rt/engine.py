@@ -138,6 +138,7 @@ class Engine:
             raise ConnectError(f"the server ended the connection before its first frame: {end}") from end
         first = decode_batch(batch[:1], self._redact)[0]
         if first.error is not None:
+            del batch  # a server may repeat the token in it, and tracebacks may print local variables
             raise self._refused(first)
         return batch
 
@@ -211,7 +212,7 @@ class Engine:
             warnings.warn(
                 f"this session.update has the retired beta shape, which the gateway refuses: {told}",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
     # -- the end ---

@@ -18,11 +18,18 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        wrong = _what_is_wrong(value)
         self._value = value
-        if wrong:
-            del value, self._value  # a traceback that prints local variables shows neither
-            raise ConfigurationError(wrong)
+
+    def check(self) -> None:
+        """Raise a ``ConfigurationError`` for what cannot be a token; apart, so that no frame holds it by then."""
+        if not isinstance(self._value, str):
+            raise ConfigurationError(f"the token must be a string, not {type(self._value).__name__}")
+        if not self._value.isascii() or not self._value.isprintable() or self._value != self._value.strip():
+            raise ConfigurationError(
+                "the token must be printable ASCII without spaces around it: check how it was copied"
+            )
+        if not self._value:
+            raise ConfigurationError("the token is empty: check how it was set")
 
     def reveal(self) -> str:
         """Return the token itself. Keep it out of local variables of frames that can raise."""
@@ -40,11 +47,3 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a token is not pickled: give it to the other process by the environment")
-
-
-def _what_is_wrong(value: object) -> str | None:
-    if not isinstance(value, str):
-        return f"the token must be a string, not {type(value).__name__}"
-    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        return "the token must be printable ASCII without spaces around it: check how it was copied"
-    return None

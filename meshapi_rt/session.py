@@ -233,5 +233,6 @@ class RealtimeSession:
 def _abandoned(engine: Engine, model: str) -> None:
     """Close a session that nobody holds any more."""
     if engine.inbox.ended is None:
-        warnings.warn(f"a session of {model} was left open: call close(), or use `with`", ResourceWarning, stacklevel=2)
         engine.abort()
+        told = f"a session of {model} was left open: call close(), or use `with`"
+        warnings.warn(told, ResourceWarning, stacklevel=2)

@@ -58,7 +58,8 @@ class Line:
     def read_request(self) -> str:
         while b"\r\n\r\n" not in self._buffer:
             more = self.sock.recv(4096)
-            assert more, "the client left during its request"
+            if not more:
+                raise EOFError
             self._buffer += more
         head, _, rest = bytes(self._buffer).partition(b"\r\n\r\n")
         self._buffer = bytearray(rest)

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ IN_BAND = {
 }
 
 
-def sending(*events: dict[str, object], code: int | None = 1000, reason: str = "") -> Callable[[Line], None]:
+def sending(*events: Any, code: int | None = 1000, reason: str = "") -> Callable[[Line], None]:
     """Return a script: hello, *events*, then a close (or none with ``code=None``)."""
 
     def script(line: Line) -> None:
@@ -407,7 +408,7 @@ def test_a_server_that_repeats_the_token_is_redacted() -> None:
     event = {"type": "error", "error": {"code": "invalid_api_key", "message": f"bad key {TOKEN}"}}
     with peer(sending({"type": "x"}, event, code=1008, reason=TOKEN)) as running:
         session = client_of(running).realtime.connect(model="m")
-        messages = list(session.events(timeout=LIMIT).queues.messages.get(timeout=LIMIT) for _ in range(3))
+        messages = [session.events().messages.get(timeout=LIMIT) for _ in range(3)]
         assert messages[2] is not None
         assert TOKEN in (messages[2].text or "")
         assert TOKEN not in str(messages[2].error)
@@ -461,7 +462,7 @@ def test_pings_go_on_while_nobody_consumes() -> None:
         for _ in range(10):
             assert pings.acquire(timeout=LIMIT)
         assert not session.closed
-        got = []
+        got: list[int] = []
         while len(got) < 5000:
             message = session.receive(timeout=LIMIT)
             if message.event and message.type == "x.n":

@@ -39,7 +39,7 @@ class Ending:
     """
 
     code: int
-    reason: str = ""
+    reason: str = attrs.field(default="", repr=False)  # a server may repeat the token in it
     received: bool = False
     problem: str | None = None
     cause: BaseException | None = None

@@ -75,14 +75,19 @@ class _Stream:
         """Send the library's request, whole, and read the answer to it."""
         try:
             self.answer = read_response(
-                self._channel, self._filled_in(request), "waiting for the server's answer", self._wait
+                self._channel,
+                self._filled_in(request),
+                "waiting for the server's answer",
+                self._wait,
+                redact=self._ask.secret.redact,
             )
             if self.answer.status != 101:
                 raise _refusal(self.answer, self._ask)
         except BaseException as exc:
             self.failure = exc
             raise
-        self._unread = re.sub(rb"(?im)^set-cookie[ \t]*:.*\r\n", b"", self.answer.head)
+        head = self._ask.secret.redact(bytes(self.answer.head).decode("latin-1"))
+        self._unread = re.sub(r"(?im)^set-cookie[ \t]*:.*\r\n", "", head).encode("latin-1")
         return len(request)
 
     def _filled_in(self, request: bytes) -> memoryview:
@@ -139,16 +144,16 @@ def upgrade(channel: Channel, ask: Upgrade, wait: Wait) -> bytes:
         ) from None
     assert stream.answer is not None
     _check_subprotocol(stream.answer, ask)
-    return stream.answer.surplus
+    return bytes(stream.answer.surplus)
 
 
 def _check_subprotocol(answer: Response, ask: Upgrade) -> None:
-    chosen = answer.headers.get("Sec-WebSocket-Protocol")
-    if chosen is None or (chosen.strip() == SUBPROTOCOL and ask.auth != "header"):
+    chosen = ask.secret.redact((answer.headers.get("Sec-WebSocket-Protocol") or "").strip())
+    if not chosen or (chosen == SUBPROTOCOL and ask.auth != "header"):
         return
     offered = "none was offered" if ask.auth == "header" else f"only {SUBPROTOCOL} was offered"
     raise ConnectError(
-        f"the server chose the subprotocol {ask.secret.redact(chosen)!r}, but {offered}: check that the base URL "
+        f"the server chose the subprotocol {chosen!r}, but {offered}: check that the base URL "
         "names a server of this protocol",
         status=101,
     )
@@ -170,7 +175,7 @@ _ADVICE = {
 
 def _refusal(answer: Response, ask: Upgrade) -> ConnectError:
     """Turn an HTTP answer other than 101 into the error that says what to do."""
-    error, request_id = _envelope(answer)
+    error, request_id = _envelope(answer, ask.secret)
     status = answer.status
     code = error.code if error else None
     if 300 <= status < 400:
@@ -186,7 +191,7 @@ def _refusal(answer: Response, ask: Upgrade) -> ConnectError:
             f"the server answered {status} instead of a WebSocket upgrade: check the base URL", status=status
         )
     retry_after = _retry_after(answer)
-    told = f": {ask.secret.redact(error.message)}" if error and error.message else f" {answer.reason}".rstrip()
+    told = f": {error.message}" if error and error.message else f" {answer.reason}".rstrip()
     return ConnectRefused(
         f"the server refused the session with {status}{f' {code}' if code else ''}{told}; "
         f"{_what_to_do(status, code, retry_after, ask)}",
@@ -212,11 +217,11 @@ def _what_to_do(status: int, code: str | None, retry_after: float | None, ask: U
     return advice
 
 
-def _envelope(answer: Response) -> tuple[RealtimeError | None, str | None]:
+def _envelope(answer: Response, secret: Secret) -> tuple[RealtimeError | None, str | None]:
     """Read the error out of a body of ``{"error": {...}}`` where it is one, and the request id of body or header."""
     request_id = answer.headers.get("X-Request-Id") or answer.headers.get("Request-Id")
     try:
-        body: Any = json.loads(answer.body)
+        body: Any = json.loads(secret.redact(bytes(answer.body).decode()))
     except (ValueError, RecursionError):
         return None, request_id
     error = body.get("error", body) if isinstance(body, dict) else None

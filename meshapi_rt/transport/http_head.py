@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
+from collections.abc import Callable
 
 import attrs
 
@@ -22,17 +24,19 @@ _BODY_PATIENCE = 1.0  # seconds for an error's body: the status is known, so it 
 class Response:
     """An answer: for 101 and a tunnel's 2xx its head alone, else with (the beginning of) its body.
 
+    What came is held in memoryviews here: a server may repeat the token, and a ``repr`` must not.
+
     Attributes:
         head: The status line and headers as they came, with the empty line.
         surplus: Bytes that came behind the head of a 101: the first frames.
     """
 
     status: int
-    reason: str
-    headers: http.client.HTTPMessage
-    head: bytes
-    surplus: bytes = b""
-    body: bytes = b""
+    reason: str = attrs.field(repr=False)
+    headers: http.client.HTTPMessage = attrs.field(repr=False)
+    head: memoryview
+    surplus: memoryview
+    body: memoryview
 
 
 def pause(step: str, wait: Wait) -> float | None:
@@ -48,7 +52,15 @@ def pause(step: str, wait: Wait) -> float | None:
     return longest
 
 
-def read_response(channel: Channel, request: memoryview, step: str, wait: Wait, *, tunnel: bool = False) -> Response:
+def read_response(
+    channel: Channel,
+    request: memoryview,
+    step: str,
+    wait: Wait,
+    *,
+    tunnel: bool = False,
+    redact: Callable[[str], str] = str,
+) -> Response:
     """Send *request* and read the answer.
 
     Args:
@@ -57,14 +69,15 @@ def read_response(channel: Channel, request: memoryview, step: str, wait: Wait, 
         step: What is being waited for, in words, for the error.
         wait: The deadline and cancel event of ``connect``.
         tunnel: A 2xx answer has no body.
+        redact: Takes secrets out of what an error shows of the answer.
 
     Raises:
         ConnectError: The answer is no HTTP, is too large, or the connection ended before it.
     """
     try:
         _write(channel, request, step, wait)
-        head, rest = _read_head(channel, step, wait)
-        return _parse(channel, head, rest, wait, tunnel)
+        head, rest = _read_head(channel, step, wait, redact)
+        return _parse(channel, head, rest, tunnel, redact)
     except ConnectError:
         raise
     except OSError as exc:
@@ -79,17 +92,17 @@ def _write(channel: Channel, request: memoryview, step: str, wait: Wait) -> None
             channel.wait_to_write(pause(step, wait))
 
 
-def _read_some(channel: Channel, step: str, wait: Wait) -> bytes:
-    buffer = bytearray(16 * 1024)
+def _read_some(channel: Channel, step: str, wait: Wait) -> memoryview:
+    buffer = memoryview(bytearray(16 * 1024))
     while True:
-        got = channel.read_into(memoryview(buffer))
+        got = channel.read_into(buffer)
         if got is not None:
-            return bytes(buffer[:got])
+            return buffer[:got]
         channel.wait_to_read(pause(step, wait))
 
 
-def _read_head(channel: Channel, step: str, wait: Wait) -> tuple[bytes, bytes]:
-    seen = bytearray()
+def _read_head(channel: Channel, step: str, wait: Wait, redact: Callable[[str], str]) -> tuple[memoryview, memoryview]:
+    seen = memoryview(b"")
     while True:
         more = _read_some(channel, step, wait)
         if not more:
@@ -97,17 +110,16 @@ def _read_head(channel: Channel, step: str, wait: Wait) -> tuple[bytes, bytes]:
                 f"the connection was closed while {step}, after {len(seen)} bytes of an answer: check that the "
                 "base URL names a server of this protocol"
             )
-        look_from = max(0, len(seen) - 3)
-        seen += more
-        at = seen.find(b"\r\n\r\n", look_from)
+        seen = memoryview(bytes(seen) + more)
+        at = bytes(seen).find(b"\r\n\r\n")
         if at >= 0:
-            return bytes(seen[: at + 4]), bytes(seen[at + 4 :])
-        if len(seen) > _HEAD_LIMIT or not b"HTTP/".startswith(bytes(seen[:5])):
-            raise _no_http(bytes(seen))
+            return seen[: at + 4], seen[at + 4 :]
+        if len(seen) > _HEAD_LIMIT or not b"HTTP/".startswith(seen[:5]):
+            raise _no_http(seen, redact)
 
 
-def _no_http(seen: bytes) -> ConnectError:
-    shown = seen[:40].decode("latin-1")
+def _no_http(seen: memoryview, redact: Callable[[str], str]) -> ConnectError:
+    shown = redact(bytes(seen).decode("latin-1"))[:40]
     return ConnectError(
         f"the server does not speak HTTP; its answer begins with {shown!r}: check scheme and port of the base URL"
     )
@@ -116,7 +128,7 @@ def _no_http(seen: bytes) -> ConnectError:
 class _Rest(io.RawIOBase):
     """What follows the head of an error's answer, for ``http.client`` to take its body from."""
 
-    def __init__(self, channel: Channel, start: bytes) -> None:
+    def __init__(self, channel: Channel, start: memoryview) -> None:
         self._channel = channel
         self._start = start
         self._wait = Wait(_BODY_PATIENCE)
@@ -143,31 +155,30 @@ class _Socket:
         return io.BufferedReader(self._stream)
 
 
-def _parse(channel: Channel, head: bytes, rest: bytes, wait: Wait, tunnel: bool) -> Response:
-    bare = head.startswith((b"HTTP/1.1 101", b"HTTP/1.0 101")) or (tunnel and head[9:10] == b"2")
-    stream = _Rest(channel, head if bare else head + rest)
+def _parse(
+    channel: Channel, head: memoryview, rest: memoryview, tunnel: bool, redact: Callable[[str], str]
+) -> Response:
+    bare = bytes(head[8:12]) == b" 101" or (tunnel and bytes(head[9:10]) == b"2")
+    stream = _Rest(channel, head if bare else memoryview(bytes(head) + rest))
     answer = http.client.HTTPResponse(_Socket(stream), method="CONNECT" if tunnel else "GET")  # type: ignore[arg-type]
     try:
         answer.begin()
-        body = b"" if bare else _body(answer)
-    except (http.client.HTTPException, ValueError) as exc:
-        raise _no_http(head) from exc
-    wait.slice()  # a cancel that came meanwhile
+        body = memoryview(b"") if bare else _body(answer)
+    except (http.client.HTTPException, ValueError):
+        raise _no_http(head, redact) from None
     return Response(
         status=answer.status,
         reason=answer.reason,
         headers=answer.headers,
         head=head,
-        surplus=rest if bare else b"",
+        surplus=rest if bare else rest[:0],
         body=body,
     )
 
 
-def _body(answer: http.client.HTTPResponse) -> bytes:
-    got = bytearray()
-    try:
-        while len(got) < _BODY_LIMIT and (more := answer.read1(_BODY_LIMIT - len(got))):
-            got += more
-    except (OSError, http.client.HTTPException):
-        pass  # the status is what counts; the body may end early
-    return bytes(got)
+def _body(answer: http.client.HTTPResponse) -> memoryview:
+    got = io.BytesIO()
+    with contextlib.suppress(OSError, http.client.HTTPException):  # it may end early; the status is what counts
+        while got.tell() < _BODY_LIMIT and got.write(answer.read1(_BODY_LIMIT - got.tell())):
+            pass
+    return got.getbuffer()
