@@ -1,0 +1,36 @@
+# Each target sets itself up: a virtual environment in .venv, made with whatever `python3` is.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check soak clean
+
+demo: $(VENV)/.local  ## Send a recorded question, hear the answer: answer.wav
+	$(BIN)/meshapi-rt talk examples/question.wav -o answer.wav
+
+test: $(VENV)/.dev  ## Every test, with samples of the long proofs
+	$(BIN)/python -m pytest -m "not soak"
+
+check: $(VENV)/.dev  ## Style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+soak: $(VENV)/.dev  ## The long proofs, whole
+	$(BIN)/python -m pytest -m soak --durations=0
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.local: $(VENV)/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.local
