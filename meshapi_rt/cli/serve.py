@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import threading
 from typing import TYPE_CHECKING
 
+from ..errors import MeshAPIError
 from ..transport import is_loopback
 from .terminal import Screen
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
 
 __all__ = ["add_parser"]
-
-_SLICE = 0.2  # seconds; a wait without limit cannot be interrupted on Windows
 
 
 def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
@@ -48,7 +46,5 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         screen.out("MESHAPI_TOKEN=" + ("local\n" if args.token is None else "(the token given as --token)\n"))
         if not is_loopback(args.host):
             screen.note("others on the network can reach it, without TLS")
-        forever = threading.Event()
-        while not forever.wait(_SLICE):
-            pass
-    return 0
+        server.wait()
+    raise MeshAPIError("the local server has stopped")
