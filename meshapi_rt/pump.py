@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from .errors import ConnectionLost, MeshAPIError, RealtimeError, SessionClosed
@@ -16,6 +18,7 @@ __all__ = ["Pump", "decode_batch", "outcome"]
 
 log = logging.getLogger("meshapi_rt")
 _numbers = itertools.count(1)
+_STALL_MEMORY = 60.0  # seconds in which a server's end may still be the answer to a stall
 
 
 def decode_batch(batch: list[str | bytes], redact: Callable[[str], str]) -> list[RealtimeMessage]:
@@ -32,7 +35,7 @@ def outcome(
         ending: How its connection ended.
         last: The last message before.
         redact: Takes secrets out of what the server says.
-        stalled: Whether the consumer had let the reader wait since the last message.
+        stalled: Whether the reader had to wait for consumers not long before.
     """
     error = last.error if last is not None else None
     reason = redact(ending.reason)
@@ -45,7 +48,7 @@ def outcome(
         return SessionClosed(f"the server closed the session{_quoted(reason)}", close_code=1000, close_reason=reason)
     what = ending.problem or f"the server closed the connection with {_named(ending.code)}{_quoted(reason)}"
     if stalled:
-        what += "; it had waited for this side to read on, because nobody consumed the messages"
+        what += "; before that it had to wait, because nobody consumed the messages here"
     lost = ConnectionLost(
         f"the session is lost: {redact(what)}; connect again", close_code=ending.code, close_reason=reason
     )
@@ -98,7 +101,7 @@ class Pump:
         self._conclude = conclude
         self._redact = redact
         self._last: RealtimeMessage | None = None
-        self._stalled = False  # the reader had stopped reading after the last message
+        self._last_stall = -math.inf  # when the reader last had to wait for consumers
         self._warned = False
         self._thread = threading.Thread(target=self._run, name=f"meshapi-rt-reader-{next(_numbers)}", daemon=True)
 
@@ -121,7 +124,8 @@ class Pump:
                 self._deliver(self._connection.receive())
                 self._wait_for_room()
         except Ended as exc:
-            end = outcome(exc.ending, self._last, self._redact, self._stalled)
+            stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
+            end = outcome(exc.ending, self._last, self._redact, stalled)
         except BaseException as exc:  # nobody may wait for a thread that died
             log.exception("the reader thread failed")
             end = ConnectionLost("the session is lost: its reader thread failed, which is a bug of meshapi_rt")
@@ -134,14 +138,12 @@ class Pump:
         for message in messages:
             self._observe(message)
         self._last = messages[-1]
-        self._stalled = False
         self._inbox.put_many(messages, [len(payload) for payload in batch])
 
     def _wait_for_room(self) -> None:
         """Stop reading while the inbox is full; pings go on."""
         if not self._inbox.full:
             return
-        self._stalled = True
         if not self._warned:
             self._warned = True
             log.warning(
@@ -151,3 +153,4 @@ class Pump:
             )
         while not self._inbox.wait_for_room(self._connection.tend()):
             pass
+        self._last_stall = time.monotonic()

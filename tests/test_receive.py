@@ -437,6 +437,21 @@ def test_unread_messages_are_bounded_and_none_is_lost(caplog: pytest.LogCaptureF
         assert caplog.text.count("max_unread_bytes") == 1
 
 
+def test_an_end_that_follows_a_stall_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever let the reader wait learns that this may be why the server hung up."""
+
+    def script(line: Line) -> None:
+        line.greet()
+        line.send(*({"type": "x.n", "pad": "x" * 1000} for _ in range(500)))
+        line.read_event()
+
+    with peer(script) as running:
+        session = client_of(running).realtime.connect(model="m", max_unread_bytes=10_000)
+        session.send({"type": "x.bye"})
+        with pytest.raises(ConnectionLost, match="nobody consumed"):
+            list(session.events(timeout=LIMIT))
+
+
 def test_pings_go_on_while_nobody_consumes() -> None:
     """A pause of the consumer, the inbox full: the server still hears from us, and nothing is lost."""
     pings = threading.Semaphore(0)
