@@ -15,6 +15,7 @@ from .vad import Detector, Started
 
 __all__ = ["InputBuffer", "SpeechStarted", "SpeechStopped"]
 
+_TICKS_PER_MS = 48  # divisible by the bytes per ms of every format
 _SHORTEST_MS = 100  # protocol.md 1.5
 # 33 minutes of PCM, more than a session lives in real time; the live service's own bound is not known.
 _LONGEST_BYTES = 96 * 1024 * 1024
@@ -52,22 +53,30 @@ class InputBuffer:
         self.announced: str | None = None
         self._format = fmt
         self._data = bytearray()
-        self._clock_ms = 0.0  # where the buffer's last byte lies
+        self._ticks = 0  # the clock at the buffer's last byte, exact whatever the formats were
         self._turn_detection = turn_detection
         self._detector: Detector | None = None
-        self._detector_ms = 0.0  # where the detector's first sample lies
+        self._detector_ticks = 0  # the clock at the detector's first sample
         self._odd = b""  # the first byte of a sample whose second has not come yet
         self._restart_detector()
 
     @property
     def clock_ms(self) -> int:
         """Milliseconds of audio appended so far."""
-        return int(self._clock_ms)
+        return self._ticks // _TICKS_PER_MS
 
     @property
     def start_ms(self) -> int:
         """The time of the buffer's first byte."""
-        return max(0, int(self._clock_ms - len(self._data) / self._format.bytes_per_ms))
+        return self._start_ticks // _TICKS_PER_MS
+
+    @property
+    def _ticks_per_byte(self) -> int:
+        return _TICKS_PER_MS // self._format.bytes_per_ms
+
+    @property
+    def _start_ticks(self) -> int:
+        return self._ticks - len(self._data) * self._ticks_per_byte
 
     def configure(self, fmt: WireFormat, turn_detection: Mapping[str, Any] | None) -> None:
         """Take new settings. Audio of another format is dropped; new turn detection starts listening anew."""
@@ -87,7 +96,7 @@ class InputBuffer:
         if len(self._data) + len(data) > _LONGEST_BYTES:
             raise Refusal.invalid("audio", "the input audio buffer is full: commit or clear it")
         self._data += data
-        self._clock_ms += len(data) / self._format.bytes_per_ms
+        self._ticks += len(data) * self._ticks_per_byte
         if self._detector is None:
             return iter(())
         heard = self._odd + data
@@ -98,21 +107,21 @@ class InputBuffer:
     def _listen(self, data: bytes) -> Iterator[SpeechStarted | SpeechStopped]:
         detector = self._detector
         assert detector is not None
-        origin = self._detector_ms
+        origin = self._detector_ticks
         for found in detector.feed(self._format.samples(data)):
-            at = origin + found.ms
+            at = origin + found.ms * _TICKS_PER_MS
             if isinstance(found, Started):
-                start = max(self.start_ms, int(at) - detector.prefix_padding_ms)
-                self._drop_before(start)
+                self._drop_before(at - detector.prefix_padding_ms * _TICKS_PER_MS)
                 self.announced = new_id("item")
-                yield SpeechStarted(start, self.announced)
+                yield SpeechStarted(self.start_ms, self.announced)
             else:
                 item_id, self.announced = self.announced or new_id("item"), None
-                yield SpeechStopped(int(at), item_id, self._take_until(at))
+                yield SpeechStopped(at // _TICKS_PER_MS, item_id, self._take_until(at))
             if self._detector is not detector:
                 return
         if not detector.speaking:
-            self._drop_before(self._clock_ms - detector.prefix_padding_ms - _QUIET_KEPT_MS)
+            kept_ms = detector.prefix_padding_ms + _QUIET_KEPT_MS
+            self._drop_before(self._ticks - kept_ms * _TICKS_PER_MS)
 
     def commit(self) -> tuple[str, Sound]:
         """Take everything out as one item; returns the item's id and its audio.
@@ -144,20 +153,19 @@ class InputBuffer:
     def _restart_detector(self) -> None:
         self.announced = None
         self._odd = b""
-        self._detector_ms = self._clock_ms
+        self._detector_ticks = self._ticks
         self._detector = Detector(self._format.rate, self._turn_detection) if self._turn_detection else None
 
-    def _offset(self, ms: float) -> int:
+    def _offset(self, ticks: int) -> int:
         # Whole samples, so that what stays is aligned as it came.
-        start = self._clock_ms - len(self._data) / self._format.bytes_per_ms
-        offset = round((ms - start) * self._format.bytes_per_ms)
+        offset = (ticks - self._start_ticks) // self._ticks_per_byte
         return min(len(self._data), max(0, offset - offset % self._format.width))
 
-    def _drop_before(self, ms: float) -> None:
-        del self._data[: self._offset(ms)]
+    def _drop_before(self, ticks: int) -> None:
+        del self._data[: self._offset(ticks)]
 
-    def _take_until(self, ms: float) -> Sound:
-        end = self._offset(ms)
+    def _take_until(self, ticks: int) -> Sound:
+        end = self._offset(ticks)
         sound = Sound(self._format, bytes(self._data[:end]))
         del self._data[:end]
         return sound

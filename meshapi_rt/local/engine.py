@@ -9,7 +9,7 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -48,6 +48,7 @@ class Engine:
         self.on_record: Callable[[Record], None] | None = None
         self.connections_total = 0
         self._stopping = asyncio.Event()
+        self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()  # also half open ones
         self._verdicts: weakref.WeakKeyDictionary[ServerConnection, Verdict] = weakref.WeakKeyDictionary()
 
     async def main(self, started: Callable[[int], None]) -> None:
@@ -72,6 +73,7 @@ class Engine:
             ping_interval=None,  # the link pings: it tells a missing pong in the gateway's words
             close_timeout=_STOP_SECONDS,
             logger=_wire_log,
+            create_connection=cast("type[ServerConnection]", self._create_connection),  # any factory does
         )
         started(next(iter(server.sockets)).getsockname()[1])
         await self._stopping.wait()
@@ -86,6 +88,9 @@ class Engine:
             await asyncio.wait(closing, timeout=_STOP_SECONDS)
         for link in tuple(self.links):
             link.cut()
+        for connection in tuple(self._connections):
+            if hasattr(connection, "transport"):  # those that never finished their handshake have no link
+                connection.transport.abort()
         for task in closing:
             task.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
@@ -105,6 +110,11 @@ class Engine:
             link.cut()
 
     # -- one connection ----------------------------------------------------------------------------------
+
+    def _create_connection(self, *args: Any, **kwargs: Any) -> ServerConnection:
+        connection = ServerConnection(*args, **kwargs)
+        self._connections.add(connection)
+        return connection
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         headers = list(request.headers.raw_items())

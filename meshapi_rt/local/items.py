@@ -26,9 +26,11 @@ def decode_base64(audio: str, path: str) -> bytes:
         Refusal: *audio* is none of that.
     """
     try:
-        data = base64.b64decode(audio.encode("ascii"), validate=True)
+        data: bytes | None = base64.b64decode(audio.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise Refusal("invalid_value", f"Invalid '{path}'. {_BAD_AUDIO}an invalid value.", path) from None
+        data = None
+    if data is None or len(audio) != 4 * ((len(data) + 2) // 3):  # the library lets surplus padding pass
+        raise Refusal("invalid_value", f"Invalid '{path}'. {_BAD_AUDIO}an invalid value.", path)
     if not data:
         raise Refusal("invalid_value", f"Invalid '{path}'. {_BAD_AUDIO}empty bytes.", path)
     return data

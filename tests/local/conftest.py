@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,15 @@ from meshapi_rt.local import LocalServer
 from .validation import assert_valid_server_events
 
 ServerFactory = Callable[..., LocalServer]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_collection() -> Iterator[None]:
+    """Collecting garbage after each test takes 0.1 s with the typed models loaded, and 1 ms without them."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
