@@ -54,14 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OutputGone:
         return OUTPUT_GONE
-    except (MeshAPIError, OSError) as exc:
-        problem = str(exc) or type(exc).__name__
     except Exception as exc:  # noqa: BLE001 - a user of the shell gets a line, not a traceback
-        problem = f"{type(exc).__name__}: {exc} (a bug of meshapi-rt: --debug shows where)"
-    if debug:
-        screen.note(traceback.format_exc())
-    screen.note(f"meshapi-rt: {one_line(problem)}")
-    return FAILED
+        if debug:
+            screen.note(traceback.format_exc())
+        screen.note(f"meshapi-rt: {one_line(_problem(exc))}")
+        return FAILED
+
+
+def _problem(exc: Exception) -> str:
+    if isinstance(exc, (MeshAPIError, OSError)):
+        return str(exc) or type(exc).__name__
+    return f"{type(exc).__name__}: {exc} (a bug of meshapi-rt: --debug shows where)"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -98,13 +98,13 @@ class Exchange:
         total = pcm.duration(question)
         self._screen.note(f"sending {total:.1f} s of audio" + (" in real time" if real_time else ""))
         meter = Meter(self._screen, total)
-        started, sent = time.monotonic(), 0.0
+        started, sent = time.monotonic(), 0
         for piece in pcm.split(question, _PIECE if real_time else _FAST_PIECE):
-            sent += pcm.duration(piece)
+            sent += piece.size
             if real_time:
-                self._handle_until_moment(started + sent)
+                self._handle_until_moment(started + sent / pcm.SAMPLE_RATE)
             self._session.send_audio(piece, self._timeout)
-            meter.show(sent, pcm.level(piece))
+            meter.show(sent / pcm.SAMPLE_RATE, pcm.level(piece))
         self._asked_at = time.monotonic()
         self._session.send({"type": "input_audio_buffer.commit"}, self._timeout)
         self._session.send({"type": "response.create"}, self._timeout)

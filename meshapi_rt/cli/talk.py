@@ -131,9 +131,10 @@ def _client(args: argparse.Namespace, screen: Screen, stack: contextlib.ExitStac
 
 def _is_here(base_url: str) -> bool:
     try:
-        return is_loopback(urlsplit(base_url).hostname or "")
-    except ValueError:  # no URL at all: the client says so
-        return True
+        host = urlsplit(base_url).hostname
+    except ValueError:
+        host = None
+    return host is None or is_loopback(host)  # None: no URL at all, as the client will say
 
 
 def _save_rest(exchange: Exchange, output: Path | None, screen: Screen) -> None:
