@@ -30,7 +30,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("MESHAPI_BASE_URL", server.url)
         monkeypatch.setenv("MESHAPI_TOKEN", "local")
         monkeypatch.chdir(tmp_path)
-        clip(tmp_path / "question.wav")
+        clip(tmp_path / "question.wav", 0.5)
         yield tmp_path
         assert server.wait_idle(5), "a program of the README leaves its session open"
 
