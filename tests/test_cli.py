@@ -229,6 +229,7 @@ def test_live_meter(short: str) -> None:
         ["talk", "x.wav", "--timeout", "0"],
         ["talk", "x.wav", "--timeout", "soon"],
         ["talk", "x.wav", "-o", "-"],
+        ["talk", "x.wav", "-o", "answer.mp3"],
         ["talk", "x.wav", "y.wav"],
         ["talk", "x.wav", "--token", "secret"],
         ["serve", "--port", "65536"],
@@ -431,6 +432,50 @@ def test_error_that_answers_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Cap
     assert "the server reports hiccup: wait" in capsys.readouterr().err
 
 
+def test_terminal_error(monkeypatch: pytest.MonkeyPatch, capsys: Capture, short: str) -> None:
+    """An error that ends the session is told once, although the server closes after it."""
+    error = {"type": "error", "error": {"code": "insufficient_quota", "message": "empty"}, "request_id": "req_7"}
+
+    def script(line: Line) -> None:
+        line.greet()
+        line.read_event()
+        line.send(error)
+        line.send_close(4402)
+        line.serve_until_close()
+
+    assert talk_with(script, monkeypatch, [short, "--fast"]) == 1
+
+    told = failure(capsys)
+    assert told.count("insufficient_quota") == 1
+    assert "req_7" in told
+
+
+def test_real_time_has_no_drift(monkeypatch: pytest.MonkeyPatch, short: str) -> None:
+    """Pieces of 100 ms or less come when a microphone would have them, each measured from the first."""
+    arrivals: list[tuple[float, float]] = []  # seconds since the session was configured, seconds of audio in all
+
+    def script(line: Line) -> None:
+        line.greet()
+        line.read_event()
+        line.send({"type": "session.updated", "session": {}})
+        began, spoken = time.monotonic(), 0.0
+        while "audio" in (event := line.read_event()):
+            spoken += pcm.duration(base64.b64decode(event["audio"]))
+            arrivals.append((time.monotonic() - began, spoken))
+        line.send(audio(b"\1\0"), response("completed"))
+        line.serve_until_close()
+
+    assert talk_with(script, monkeypatch, [short]) == 0
+
+    pieces = np.diff([0.0] + [spoken for _, spoken in arrivals])
+    late = [at - spoken for at, spoken in arrivals]
+    assert pieces.max() <= 0.1
+    assert arrivals[-1][1] == pytest.approx(0.5)
+    assert min(late) > -0.02
+    assert max(late) < 0.5  # a busy machine may delay a piece, but the ones behind it catch up
+    assert float(np.median(late)) < 0.1
+
+
 def test_server_gone_in_the_middle(monkeypatch: pytest.MonkeyPatch, capsys: Capture, short: str) -> None:
     """A connection that drops in mid-answer is told; what came is saved."""
 
@@ -597,6 +642,17 @@ def test_a_bug_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture, sho
     assert failure(capsys) == (
         "meshapi-rt: ZeroDivisionError: nobody foresaw this (a bug of meshapi-rt: --debug shows where)"
     )
+
+
+def test_debug_shows_the_log(monkeypatch: pytest.MonkeyPatch, capsys: Capture, short: str) -> None:
+    """--debug shows what is sent, audio as lengths, for this run only."""
+    with serving(monkeypatch):
+        assert main(["talk", short, "--fast", "--debug"]) == 0
+        told = capsys.readouterr().err
+        assert main(["talk", short, "--fast"]) == 0
+
+    assert "sent audio of 24000 bytes" in told
+    assert "sent" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])

@@ -42,10 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _ctrl_c():
             args = _parser().parse_args(argv)
             debug = args.debug
-            if debug:
-                logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)8.0f ms %(name)s: %(message)s")
-            code: int = args.run(args, screen)
-            return code
+            with _log(debug):
+                code: int = args.run(args, screen)
+                return code
     except SystemExit as exc:  # argparse has told why
         screen.flush()
         return exc.code if isinstance(exc.code, int) else WRONG_USAGE
@@ -78,6 +77,24 @@ def _parser() -> argparse.ArgumentParser:
         subparser = command.add_parser(commands)
         subparser.add_argument("--debug", action="store_true", help="show the log, and the traceback of a failure")
     return parser
+
+
+@contextlib.contextmanager
+def _log(wanted: bool) -> Iterator[None]:
+    """Show the log of this package, and of no other: theirs might show the token."""
+    if not wanted:
+        yield
+        return
+    log, handler = logging.getLogger("meshapi_rt"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(relativeCreated)8.0f ms %(message)s"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import pcm
-from ..errors import MeshAPIError, RealtimeError, TimedOut
+from ..errors import ErrorKind, MeshAPIError, RealtimeError, TimedOut
 from ..message import RealtimeMessage
 from ..retired import AUDIO_DELTAS
 from ..session import RealtimeSession
@@ -20,14 +20,8 @@ __all__ = ["Exchange"]
 
 _PIECE = 0.04  # seconds of audio per event in real time; 20 to 100 ms are usual (protocol.md, section 5)
 _FAST_PIECE = 1.0
-_TEXT_DELTAS = {
-    "response.output_audio_transcript.delta",
-    "response.output_text.delta",
-    "response.audio_transcript.delta",  # retired names, which some servers still send
-    "response.text.delta",
-}
-_TEXT_ENDS = {delta.removesuffix("delta") + "done" for delta in _TEXT_DELTAS}
-_AUDIO_ENDS = {delta.removesuffix("delta") + "done" for delta in AUDIO_DELTAS}
+_TEXT_DELTAS = {"response.output_audio_transcript.delta", "response.output_text.delta"}
+_TEXT_ENDS = {"response.output_audio_transcript.done", "response.output_text.done"}
 
 
 class Exchange:
@@ -156,7 +150,7 @@ class Exchange:
             self._take_audio(message.audio)
         elif kind in AUDIO_DELTAS:
             self._screen.note("a piece of the audio is broken and left out")
-        elif kind in _AUDIO_ENDS:
+        elif kind == "response.output_audio.done":
             self._joiner.flush()
         elif kind in _TEXT_DELTAS:
             self._show_text((message.event or {}).get("delta"))
@@ -167,9 +161,10 @@ class Exchange:
             self._final = final if isinstance(final, dict) else {}
 
     def _judge(self, error: RealtimeError) -> None:
-        """Raise an error that answers what was sent; tell any other, as the session goes on."""
+        """Raise an error that answers what was sent, or ends the session; tell any other."""
         # Not every refusal repeats the event's id (protocol.md 1.9): the type says enough.
-        if error.event_id is not None or error.type == "invalid_request_error":
+        answers = error.event_id is not None or error.type == "invalid_request_error"
+        if answers or error.kind is not ErrorKind.REQUEST:
             raise error
         self._screen.note(f"the server reports {one_line(str(error))}")
 

@@ -59,7 +59,10 @@ def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
 def _output(text: str) -> Path:
     if text in ("", "-"):
         raise argparse.ArgumentTypeError("a file is needed: standard output is for the transcript")
-    return Path(text)
+    path = Path(text)
+    if path.suffix.lower() not in ("", ".wav", ".wave"):
+        raise argparse.ArgumentTypeError(f"a WAV file is written: name it {path.stem}.wav, not {path.name}")
+    return path
 
 
 def _seconds(text: str) -> float:

@@ -73,6 +73,15 @@ class Screen:
         """Whether a line can be drawn again and again: stderr is a terminal."""
         return self._err is not None and self._err.isatty() and os.environ.get("TERM") != "dumb"
 
+    @property
+    def columns(self) -> int:
+        """The width of that terminal."""
+        columns = 0
+        if self._err is not None:
+            with contextlib.suppress(OSError, ValueError):
+                columns = os.get_terminal_size(self._err.fileno()).columns
+        return columns or shutil.get_terminal_size().columns  # 0: a terminal that does not know
+
     def out(self, text: str) -> None:
         """Write *text*, as it is, to stdout.
 
@@ -110,7 +119,7 @@ class Screen:
     def status(self, line: str) -> None:
         """Show a line on the terminal in place of the one before; without a terminal do nothing."""
         if self.live:
-            line = line[: shutil.get_terminal_size().columns - 1]
+            line = line[: self.columns - 1]
             self._write_err("\r" + line.ljust(self._status))
             self._status = len(line)
 
@@ -167,7 +176,7 @@ class Meter:
 
     def _picture(self, sent: float, level: float) -> str:
         text = f"sending {sent:5.1f} of {self._total:.1f} s"
-        if shutil.get_terminal_size().columns < _NARROW:
+        if self._screen.columns < _NARROW:
             return text
         loud = round(_METER_CELLS * (1 - max(level, _FLOOR_DBFS) / _FLOOR_DBFS))
         figure = f"{level:4.0f} dBFS" if level > _FLOOR_DBFS else "   silence"
