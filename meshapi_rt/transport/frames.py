@@ -52,8 +52,8 @@ class FrameDecoder:
         self._end = 0  # where the received bytes end
         self._wanted = 0  # bytes of the frame that is not whole yet, with its header, as far as known
         self._opcode = 0  # of the fragmented message in progress, else 0
-        self._fragments: list[bytes] = []
-        self._size = 0  # payload bytes of those fragments
+        # Its payload so far: not a list of fragments, for a server may send millions of them, of a byte or none.
+        self._partial = bytearray()
         self._new_utf8: Callable[[], codecs.IncrementalDecoder] = codecs.getincrementaldecoder("utf-8")
         self._utf8 = self._new_utf8()  # checks a text that has not arrived whole
         self._checked = 0  # payload bytes of the unfinished frame that it has seen
@@ -123,7 +123,7 @@ class FrameDecoder:
             begin += 8
             if length >> 63:
                 raise ProtocolViolation(1002, "a frame length has its highest bit set")
-        if self._size * (not first & 0x08) + length > self._max_message:
+        if not first & 0x08 and len(self._partial) + length > self._max_message:
             raise ProtocolViolation(1009, f"a message of more than {self._max_message} bytes began (max_message_size)")
         return first, begin, length
 
@@ -162,17 +162,15 @@ class FrameDecoder:
             self._opcode = opcode
         if self._opcode == TEXT:
             self._check_utf8(begin, end, final)
-        self._fragments.append(bytes(self._view[begin:end]))
-        self._size += end - begin
+        self._partial += self._view[begin:end]
         if not final:
             return None
-        whole, kind = b"".join(self._fragments), self._opcode
-        self._fragments.clear()
-        self._size = self._opcode = 0
+        whole, kind = self._partial, self._opcode
+        self._partial, self._opcode = bytearray(), 0
         self._utf8.reset()
-        return (kind, self._text(whole)) if kind == TEXT else (kind, whole)
+        return (kind, self._text(whole)) if kind == TEXT else (kind, bytes(whole))
 
-    def _text(self, payload: bytes | memoryview) -> str:
+    def _text(self, payload: bytearray | memoryview) -> str:
         try:
             return str(payload, "utf-8")
         except UnicodeDecodeError as exc:
