@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ class ResponsePlan:
         return Turn(
             items=tuple(TurnItem.of(item) for item in self.context),
             instructions=self.instructions,
-            tools=self.tools,
+            tools=copy.deepcopy(self.tools),  # the responder's own: it may do with them what it likes
             tool_choice=self.tool_choice,
             modality=self.modality,
             voice=self.voice,

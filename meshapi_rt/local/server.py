@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .responder import Responder
 
 __all__ = ["LocalServer", "run"]
+
+log = logging.getLogger("meshapi_rt")
 
 _numbers = itertools.count(1)
 _ANSWER_SECONDS = 5.0  # for a question to the server's thread, which never blocks
@@ -142,9 +145,11 @@ class LocalServer:
             self._thread.start()
             try:
                 self._port = started.result()
-            except OSError as exc:
+            except Exception as exc:
                 self._thread.join()
                 self._thread = self._engine = self._loop = None
+                if not isinstance(exc, OSError):
+                    raise
                 address = f"{self._options.host}:{self._options.port}"
                 raise ConfigurationError(f"the local server cannot listen on {address}: {exc}") from exc
         return self
@@ -184,10 +189,11 @@ class LocalServer:
 
         try:
             asyncio.run(main())
-        except BaseException as exc:
+        except Exception as exc:
             if started.done():
-                raise
-            started.set_exception(exc)
+                log.exception("the local server failed")
+            else:
+                started.set_exception(exc)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from meshapi_rt.local import LocalServer
 
+from .lifecycle import assert_lifecycles
 from .validation import assert_valid_server_events
 
 ServerFactory = Callable[..., LocalServer]
@@ -38,10 +39,14 @@ def make_server() -> Iterator[ServerFactory]:
 
         yield make
     for server in servers:
-        sent = [record.event for record in server.transcript if record.sender == "server" and record.event]
-        assert_valid_server_events(sent)
-        ids = [event["event_id"] for event in sent if "event_id" in event]
-        assert len(set(ids)) == len(ids)
+        sent: dict[str | None, list[Mapping[str, Any]]] = {}
+        for record in server.transcript:
+            if record.sender == "server" and record.event is not None:
+                sent.setdefault(record.session_id, []).append(record.event)
+        for session_id, events in sent.items():
+            assert_valid_server_events(events)
+            if session_id is not None:
+                assert_lifecycles(events)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Plain:
         options.setdefault("additional_headers", {"Authorization": "Bearer local-token"})
         options.setdefault("max_size", None)
         options.setdefault("close_timeout", 2)
-        options.setdefault("max_queue", None)  # a bounded queue that is full does not see the close
+        options.setdefault("max_queue", 1_000_000)  # a queue that is full does not see the close
         self._stack = contextlib.ExitStack()
         self.ws = self._stack.enter_context(connect(url, **options))
         self.events: list[dict[str, Any]] = []

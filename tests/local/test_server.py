@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 import meshapi_rt.local
-from meshapi_rt.errors import ConfigurationError, MissingExtraError
+from meshapi_rt.errors import ConfigurationError
 from meshapi_rt.local import Audio, LocalServer, Turn, run
 
 from .conftest import ServerFactory
@@ -62,18 +63,20 @@ def test_token_shows_nowhere() -> None:
     assert "rsk_secret" not in str(caught.value)
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra() -> None:
     """Without websockets the door still opens; making a server says what to install."""
-    real = builtins.__import__
-
-    def missing(name: str, *args: Any) -> Any:
-        if name.startswith("engine") or "engine" in (args[2] or () if len(args) > 2 else ()):
-            raise ModuleNotFoundError("No module named 'websockets'")
-        return real(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(MissingExtraError, match=r"meshapi-rt\[local\]"):
-        LocalServer()
+    program = """
+import sys
+sys.modules["websockets"] = None
+from meshapi_rt.errors import MissingExtraError
+from meshapi_rt.local import LocalServer
+try:
+    LocalServer()
+except MissingExtraError as exc:
+    print(exc)
+"""
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert "pip install 'meshapi-rt[local]'" in shown.stdout
 
 
 def test_exports() -> None:
