@@ -334,7 +334,9 @@ def test_failed_answer(monkeypatch: pytest.MonkeyPatch, capsys: Capture, short: 
     with serving(monkeypatch, responder=responder):
         assert main(["talk", short, "--fast", "-o", "answer.wav"]) == 1
 
-    assert failure(capsys) == "meshapi-rt: the answer is failed: rate_limit_exceeded: Slow down."
+    told = capsys.readouterr()
+    assert told.out == "half a\n"
+    assert told.err.splitlines()[-1] == "meshapi-rt: the answer is failed: rate_limit_exceeded: Slow down."
     assert audio_files.read("answer.wav").size == 24000
 
 

@@ -112,8 +112,10 @@ class Exchange:
         Raises:
             MeshAPIError: As :meth:`configure`; or the answer was cut short, or failed.
         """
-        self._handle_until("response.done")
-        self._end_line()
+        try:
+            self._handle_until("response.done")
+        finally:
+            self._end_line()
         status = self._final.get("status")
         if status != "completed":
             raise MeshAPIError(f"the answer is {one_line(str(status))}{_reason(self._final)}")

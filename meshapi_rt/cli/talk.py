@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         except MeshAPIError:
             _save_rest(exchange, args.output, screen)
             raise
-    _finish(exchange, args.output, screen, time.monotonic() - started)
+        _finish(exchange, args.output, screen, time.monotonic() - started)
     return 0
 
 
