@@ -23,7 +23,9 @@ from .errors import (
 from .handover import EventStream
 from .message import RealtimeMessage
 from .models import MODELS
+from .policy import ReconnectPolicy
 from .session import RealtimeSession
+from .stats import SessionStats
 from .version import __version__
 
 __all__ = [
@@ -46,7 +48,9 @@ __all__ = [
     "RealtimeError",
     "RealtimeMessage",
     "RealtimeSession",
+    "ReconnectPolicy",
     "SessionClosed",
+    "SessionStats",
     "TimedOut",
     "__version__",
 ]

@@ -12,11 +12,13 @@ from typing import Any, Literal, NoReturn, overload
 import attrs
 
 from .endpoint import headers_to_send, realtime_url
-from .engine import Engine
+from .engine import Engine, Options
 from .errors import ConfigurationError
+from .policy import ReconnectPolicy
 from .secret import Secret
 from .session import RealtimeSession
-from .transport import default_context, open_connection
+from .stats import Counters
+from .transport import Connection, default_context, open_connection
 from .waiting import Deadline, Wait, seconds
 
 __all__ = ["MeshAPI", "Realtime", "RealtimeConnectParams"]
@@ -50,7 +52,7 @@ def _is_one_of(*allowed: object) -> Any:
     return check
 
 
-def _is_kind(kind: type, told: str) -> Any:
+def _is_kind(kind: type | tuple[type, ...], told: str) -> Any:
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is not None and not isinstance(value, kind):
             raise ConfigurationError(f"{attribute.name} must be {told}, not {type(value).__name__}")
@@ -88,6 +90,12 @@ class RealtimeConnectParams:
         ping_interval: Seconds between pings; ``None`` for none.
         ping_timeout: Seconds of silence after a ping until the connection counts as lost; ``None`` for never.
         close_timeout: Seconds that ``close()`` takes at most.
+        keepalive: Seconds without an event of this side after which a small one keeps the gateway from closing an
+            idle session (it does after 60 s); ``None`` for never. Its answer is not shown.
+        keepalive_for: Seconds after the caller's last send or receive until that stops, so that a forgotten session
+            holds no slot; ``None`` for never. A call that waits for a message is receiving.
+        reconnect: ``True`` or a :class:`ReconnectPolicy`: when the connection is lost or nears its end, another one
+            is opened and the conversation restored on it, which a loop sees as one ``meshapi.reconnected`` message.
     """
 
     model: str = attrs.field(validator=_is_model)
@@ -107,6 +115,18 @@ class RealtimeConnectParams:
     ping_interval: float | None = attrs.field(default=20.0, validator=_is_interval)
     ping_timeout: float | None = attrs.field(default=20.0, validator=_is_interval)
     close_timeout: float = attrs.field(default=1.0, validator=_is_duration)
+    keepalive: float | None = attrs.field(default=45.0, validator=_is_interval)
+    keepalive_for: float | None = attrs.field(default=1800.0, validator=_is_duration)
+    reconnect: bool | ReconnectPolicy = attrs.field(
+        default=False, validator=_is_kind((bool, ReconnectPolicy), "True, False or a ReconnectPolicy")
+    )
+
+    @property
+    def reconnect_policy(self) -> ReconnectPolicy | None:
+        """The policy that ``reconnect`` stands for."""
+        if isinstance(self.reconnect, ReconnectPolicy):
+            return self.reconnect
+        return ReconnectPolicy() if self.reconnect else None
 
 
 class MeshAPI:
@@ -221,26 +241,35 @@ class MeshAPI:
             allow_insecure=self._allow_insecure,
         )
         context = params.ssl_context or (self._context() if url.startswith("wss:") else None)
-        self._check_open()
-        connection = open_connection(
-            url,
-            secret=self._secret,
-            auth=auth,
-            headers=headers_to_send({**self._headers, **params.headers}, auth),
-            context=context,
-            proxy=self._proxy if params.proxy is None else params.proxy,
-            wait=wait,
-            max_message_size=params.max_message_size,
-            ping_interval=params.ping_interval,
-            ping_timeout=params.ping_timeout,
-        )
-        engine = Engine(
-            connection,
-            redact=self._secret.redact,
+        headers = headers_to_send({**self._headers, **params.headers}, auth)
+        proxy = self._proxy if params.proxy is None else params.proxy
+        counters = Counters()
+
+        def reopen(wait: Wait) -> Connection:
+            self._check_open()
+            return open_connection(
+                url,
+                secret=self._secret,
+                auth=auth,
+                headers=headers,
+                context=context,
+                proxy=proxy,
+                wait=wait,
+                max_message_size=params.max_message_size,
+                ping_interval=params.ping_interval,
+                ping_timeout=params.ping_timeout,
+                counters=counters,
+            )
+
+        options = Options(
             max_unread_bytes=params.max_unread_bytes,
             binary_audio=params.audio_frames == "binary",
+            keepalive=params.keepalive,
+            keepalive_for=params.keepalive_for,
+            policy=params.reconnect_policy,
         )
-        engine.open(wait if params.wait else None)
+        engine = Engine(reopen=reopen, redact=self._secret.redact, counters=counters, options=options)
+        engine.open(wait, for_first_frame=params.wait)
         return self._adopt(RealtimeSession(engine, model=str(params.model), close_timeout=params.close_timeout))
 
     def _adopt(self, session: RealtimeSession) -> RealtimeSession:
@@ -293,6 +322,9 @@ class Realtime:
         ping_interval: float | None = 20.0,
         ping_timeout: float | None = 20.0,
         close_timeout: float = 1.0,
+        keepalive: float | None = 45.0,
+        keepalive_for: float | None = 1800.0,
+        reconnect: bool | ReconnectPolicy = False,
     ) -> RealtimeSession: ...
 
     def connect(  # type: ignore[misc]  # the keywords are those of RealtimeConnectParams

@@ -47,7 +47,20 @@ def _rebuild(cls: type[MeshAPIError], args: tuple[Any, ...], state: dict[str, An
 
 
 class MeshAPIError(Exception):
-    """The root of every exception that this package raises on purpose."""
+    """The root of every exception that this package raises on purpose.
+
+    Attributes:
+        advice: What to do about it, where the place that raised it knows better than the class; a clause.
+    """
+
+    advice: str | None = None
+
+    def __str__(self) -> str:
+        told = self._told()
+        return f"{told}; {self.advice}" if self.advice else told
+
+    def _told(self) -> str:
+        return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, dict(self.__dict__))
@@ -125,7 +138,7 @@ class RealtimeError(MeshAPIError):
         """What the error asks of the caller, by its code and by whether it ended the session."""
         return classify(self.code, self.close_code)
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         facts = [
             f"{name} {value}"
             for name, value in (
@@ -139,7 +152,7 @@ class RealtimeError(MeshAPIError):
         head = f"{self.code or self.type or 'error'}: {self.message}"
         if facts:
             head += f" ({', '.join(facts)})"
-        advice = _REMEDIES.get(self.code or "")
+        advice = None if self.advice else _REMEDIES.get(self.code or "")
         return f"{head}; {advice}" if advice else head
 
 
@@ -171,7 +184,7 @@ class ConnectError(MeshAPIError, ConnectionError):
         self.request_id = request_id
         self.retry_after = retry_after
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return str(self.args[0])
 
 
@@ -297,3 +310,8 @@ def classify(code: str | None, close_code: int | None = None) -> ErrorKind:
 def remedy(code: str | None) -> str | None:
     """Return what to do about an error code of the gateway, as a clause, or ``None`` for an unknown code."""
     return _REMEDIES.get(code or "")
+
+
+def reconnectable_codes() -> frozenset[str]:
+    """Return the gateway's codes after which a new connection works, at once or after a pause."""
+    return frozenset(_RECONNECTABLE)

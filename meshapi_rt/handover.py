@@ -38,41 +38,67 @@ class Inbox:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._messages: deque[RealtimeMessage] = deque()
-        self._sizes: deque[int] = deque()  # of the last messages put; the reader's own
-        self._held = 0  # their sum; the reader's own
-        # Guards appending, the two conditions, _end and _streams. Held for that only. Taking a message needs no
-        # lock: a deque's popleft is atomic.
+        self._make_lock()
+        self._sizes: deque[int] = deque()  # of the last messages put
+        self._held = 0  # their sum
+        self._put = 0  # messages ever put
+        self._stalled = False
+        self._waiting = 0  # consumers
+        self._end: MeshAPIError | None = None
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self.peak = 0
+
+    def _make_lock(self) -> None:
+        # Guards everything here but taking a message, which needs no lock: a deque's popleft is atomic. Held for
+        # bookkeeping only.
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
-        self._stalled = False
-        self._end: MeshAPIError | None = None
-        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
     # -- the reader's side ---
 
-    def put_many(self, messages: list[RealtimeMessage], sizes: list[int]) -> None:
+    def put_many(self, messages: list[RealtimeMessage]) -> None:
         """Append messages and wake consumers; after the end they are dropped."""
         with self._lock:
             if self._end is not None:
                 return
             self._messages.extend(messages)
-            self._arrived.notify(len(messages))
-        charged = [size + _OVERHEAD for size in sizes]
-        self._sizes.extend(charged)
-        self._held += sum(charged)
+            for message in messages:
+                size = _OVERHEAD + len(message.text if message.text is not None else message.audio or b"")
+                self._sizes.append(size)
+                self._held += size
+            self._put += len(messages)
+            self.peak = max(self.peak, len(self._messages))
+            if self._waiting:
+                self._arrived.notify(len(messages))
 
-    def held(self) -> int:
-        """Return the bytes that wait; the reader only."""
+    def _settled(self) -> int:
+        """Return the bytes that wait."""
+        assert self._lock.locked()
         waiting = len(self._messages)
         while len(self._sizes) > waiting:
             self._held -= self._sizes.popleft()
         return self._held
 
+    def unread_bytes(self) -> int:
+        """Return what the waiting messages are charged for."""
+        with self._lock:
+            return self._settled()
+
+    def taken(self) -> int:
+        """Return how many messages were ever taken."""
+        return self._put - len(self._messages)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a consumer waits for a message."""
+        return self._waiting > 0
+
     @property
     def full(self) -> bool:
         """Whether the reader should stop reading."""
-        return self._end is None and self.held() >= self._limit
+        with self._lock:
+            return self._end is None and self._settled() >= self._limit
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until consumers have taken half of it, or the end; the reader only. False after *timeout*."""
@@ -80,7 +106,7 @@ class Inbox:
         with self._lock:
             self._stalled = True
             try:
-                while self._end is None and self.held() > self._limit // 2:
+                while self._end is None and self._settled() > self._limit // 2:
                     left = deadline.left()
                     if not left:
                         return False
@@ -88,6 +114,11 @@ class Inbox:
             finally:
                 self._stalled = False
         return True
+
+    def orphan(self, end: MeshAPIError) -> None:
+        """End it in a forked child, whose lock may be held by a thread that does not exist there."""
+        self._make_lock()
+        self._end = self._end or end
 
     def end(self, end: MeshAPIError) -> bool:
         """Set how the session ended, once; wakes everybody. Tells whether it was the first to do so."""
@@ -146,7 +177,11 @@ class Inbox:
                     return None
                 if longest == 0:
                     raise queue.Empty
-                self._arrived.wait(longest)
+                self._waiting += 1
+                try:
+                    self._arrived.wait(longest)
+                finally:
+                    self._waiting -= 1
 
     def _tell_room(self) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""The reader thread: from a connection's frames to messages in the inbox, and from its ending to one exception."""
+"""The reader thread: from frames to messages in the inbox, and from a connection's ending to one exception."""
 
 from __future__ import annotations
 
@@ -8,17 +8,52 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from .errors import ConnectionLost, MeshAPIError, RealtimeError, SessionClosed
+from .errors import ConnectionLost, MeshAPIError, RealtimeError, SessionClosed, TimedOut
 from .handover import Inbox, again
 from .message import RealtimeMessage, decode_binary, decode_text
-from .transport import Connection, Ended, Ending
+from .stats import Counters
+from .transport import Connection, CutOff, Ended, Ending, NotSent
+from .waiting import Deadline, Wait
 
-__all__ = ["Pump", "decode_batch", "outcome"]
+__all__ = ["Keeper", "Pump", "RenewNow", "decode_batch", "outcome"]
 
 log = logging.getLogger("meshapi_rt")
 _numbers = itertools.count(1)
 _STALL_MEMORY = 60.0  # seconds in which a server's end may still be the answer to a stall
+_LEAVE = 1.0  # seconds for the closing handshake of a connection that another replaces
+_HOLD = 0.5  # seconds that an error which may announce the end is held back, to see whether it does
+
+
+class RenewNow(Exception):
+    """It is time to leave a healthy connection for a new one. ``cut`` says what that interrupts, if anything."""
+
+    def __init__(self, cut: str | None) -> None:
+        super().__init__(cut)
+        self.cut = cut
+
+
+class Keeper(Protocol):
+    """What the thread asks of the floor above; it alone calls these methods."""
+
+    def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
+        """Look at messages, and return those that are for the consumers. Must not block."""
+
+    def tick(self, connection: Connection) -> float | None:
+        """Do what is due, and return the seconds until the next time. Must not block; may raise ``RenewNow``."""
+
+    def announces_end(self, message: RealtimeMessage) -> bool:
+        """Tell whether a message may be the last one of a connection that another will follow."""
+
+    def survives(self, end: MeshAPIError) -> bool:
+        """Tell whether another connection should follow."""
+
+    def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Connection, list[RealtimeMessage]] | None:
+        """Return another connection and its first messages; ``None`` where there is none and the session is over."""
+
+    def conclude(self, end: MeshAPIError) -> None:
+        """Take note that the session is over."""
 
 
 def decode_batch(batch: list[str | bytes], redact: Callable[[str], str]) -> list[RealtimeMessage]:
@@ -29,10 +64,10 @@ def decode_batch(batch: list[str | bytes], redact: Callable[[str], str]) -> list
 def outcome(
     ending: Ending, last: RealtimeMessage | None, redact: Callable[[str], str], stalled: bool = False
 ) -> MeshAPIError:
-    """Say how a session ended (design.md sections 4 and 9).
+    """Say how a connection ended (design.md sections 4 and 9).
 
     Args:
-        ending: How its connection ended.
+        ending: How it ended.
         last: The last message before.
         redact: Takes secrets out of what the server says.
         stalled: Whether the reader had to wait for consumers not long before.
@@ -49,9 +84,7 @@ def outcome(
     what = ending.problem or f"the server closed the connection with {_named(ending.code)}{_quoted(reason)}"
     if stalled:
         what += "; before that it had to wait, because nobody consumed the messages here"
-    lost = ConnectionLost(
-        f"the session is lost: {redact(what)}; connect again", close_code=ending.code, close_reason=reason
-    )
+    lost = ConnectionLost(f"the session is lost: {redact(what)}", close_code=ending.code, close_reason=reason)
     lost.__cause__ = ending.cause or (again(error) if error is not None else None)
     return lost
 
@@ -61,96 +94,124 @@ def _quoted(reason: str) -> str:
 
 
 def _named(code: int) -> str:
-    meaning = {
-        1001: "going away",
-        1005: "no code",
-        1011: "internal error",
-        1012: "restart",
-        1013: "try again later",
-    }
+    meaning = {1001: "going away", 1005: "no code", 1011: "internal error", 1012: "restart", 1013: "try again later"}
     return f"{code}, {meaning[code]}" if code in meaning else str(code)
 
 
 class Pump:
-    """One reader thread over one connection.
+    """The one reader thread of a session.
 
-    It starts in :meth:`start`, owns the receiving side of the connection and gives the socket back as its last
-    act. It ends when the connection does, with exactly one outcome, which :attr:`conclude` is told. It runs no
-    code of a user and waits for no sender.
-
-    Args:
-        connection: What to read from.
-        inbox: Where messages go.
-        observe: Looks at every message before a consumer can see it.
-        conclude: Is told the outcome, once.
-        redact: Takes secrets out of what goes into exceptions.
+    It starts in :meth:`start` and reads one connection after the other: each until its one ending, whose socket it
+    then gives back. It ends when no further connection follows. It runs no code of a user and waits for no sender.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        inbox: Inbox,
-        *,
-        observe: Callable[[RealtimeMessage], None],
-        conclude: Callable[[MeshAPIError], None],
-        redact: Callable[[str], str],
-    ) -> None:
-        self._connection = connection
+    def __init__(self, inbox: Inbox, keeper: Keeper, counters: Counters, *, redact: Callable[[str], str]) -> None:
         self._inbox = inbox
-        self._observe = observe
-        self._conclude = conclude
+        self._keeper = keeper
+        self._counters = counters
         self._redact = redact
-        self._last: RealtimeMessage | None = None
+        self._last: RealtimeMessage | None = None  # of the connection
+        self._held: RealtimeMessage | None = None  # an error that may announce the end
         self._last_stall = -math.inf  # when the reader last had to wait for consumers
-        self._warned = False
-        self._thread = threading.Thread(target=self._run, name=f"meshapi-rt-reader-{next(_numbers)}", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self, first: list[str | bytes]) -> None:
+    def start(self, connection: Connection, messages: list[RealtimeMessage]) -> None:
         """Deliver what was read while connecting, then start the thread."""
-        if first:
-            self._deliver(first)
+        self._deliver(messages)
+        name = f"meshapi-rt-reader-{next(_numbers)}"
+        self._thread = threading.Thread(target=self._run, args=(connection,), name=name, daemon=True)
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread to end; tell whether it has. The thread itself does not wait for itself."""
+        if self._thread is None:
+            return True
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        end: MeshAPIError
+    def _run(self, connection: Connection) -> None:
+        following: Connection | None = connection
+        while following is not None:
+            following = self._live_through(following)
+
+    def _live_through(self, connection: Connection) -> Connection | None:
+        """Read one connection to its end; return the one that follows it."""
         try:
-            while True:
-                self._deliver(self._connection.receive())
-                self._wait_for_room()
-        except Ended as exc:
-            stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
-            end = outcome(exc.ending, self._last, self._redact, stalled)
+            end = self._read(connection)
+            if isinstance(end, RenewNow) or self._keeper.survives(end):
+                connection.abort("another connection follows it")
+                connection.finish()
+                return self._follow(end)
+            self._deliver(self._released())
         except BaseException as exc:  # nobody may wait for a thread that died
             log.exception("the reader thread failed")
             end = ConnectionLost("the session is lost: its reader thread failed, which is a bug of meshapi_rt")
             end.__cause__ = exc
-        self._conclude(end)
-        self._connection.finish()
+        self._keeper.conclude(end)
+        connection.finish()
+        return None
 
-    def _deliver(self, batch: list[str | bytes]) -> None:
-        messages = decode_batch(batch, self._redact)
-        for message in messages:
-            self._observe(message)
-        self._last = messages[-1]
-        self._inbox.put_many(messages, [len(payload) for payload in batch])
+    def _follow(self, end: MeshAPIError | RenewNow) -> Connection | None:
+        self._last = self._held = None
+        following = self._keeper.reconnect(end)
+        if following is None:
+            return None
+        connection, messages = following
+        self._deliver(messages)
+        return connection
 
-    def _wait_for_room(self) -> None:
+    def _read(self, connection: Connection) -> MeshAPIError | RenewNow:
+        """Deliver everything that comes, and return how it ended."""
+        try:
+            while True:
+                timeout = self._keeper.tick(connection)
+                if self._held is not None:
+                    timeout = _HOLD if timeout is None else min(timeout, _HOLD)
+                batch = decode_batch(connection.receive(timeout), self._redact)
+                messages = self._released() + batch
+                if batch and self._keeper.announces_end(batch[-1]):
+                    self._held = messages.pop()
+                self._deliver(messages)
+                self._wait_for_room(connection)
+        except Ended as exc:
+            stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
+            return outcome(exc.ending, self._held or self._last, self._redact, stalled)
+        except RenewNow as renewal:
+            self._leave(connection)
+            return renewal
+
+    def _leave(self, connection: Connection) -> None:
+        """Close a healthy connection, and deliver what is still on its way."""
+        patience = Deadline(_LEAVE)
+        try:
+            connection.send_close(1000, "", Wait(_LEAVE / 2))
+            while patience.left():
+                batch = decode_batch(connection.receive(patience.left()), self._redact)
+                self._deliver(self._released() + batch)
+        except (Ended, NotSent, CutOff, TimedOut):
+            self._deliver(self._released())
+
+    def _released(self) -> list[RealtimeMessage]:
+        held, self._held = self._held, None
+        return [] if held is None else [held]
+
+    def _deliver(self, messages: list[RealtimeMessage]) -> None:
+        if messages:
+            self._last = messages[-1]
+            self._inbox.put_many(self._keeper.sift(messages))
+
+    def _wait_for_room(self, connection: Connection) -> None:
         """Stop reading while the inbox is full; pings go on."""
         if not self._inbox.full:
             return
-        if not self._warned:
-            self._warned = True
+        self._counters.stalls += 1
+        if self._counters.stalls == 1:
             log.warning(
                 "%d unread messages wait (max_unread_bytes reached): reading stops until they are consumed; "
                 "the server may hang up",
                 len(self._inbox),
             )
-        while not self._inbox.wait_for_room(self._connection.tend()):
-            pass
+        while not self._inbox.wait_for_room(connection.tend()):
+            self._keeper.tick(connection)
         self._last_stall = time.monotonic()

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["AUDIO_DELTAS", "beta_fields"]
+__all__ = ["AUDIO_DELTAS", "beta_fields", "current_name"]
 
 # Server events that carry output audio: the GA name, and the retired one that some servers still send.
 AUDIO_DELTAS = frozenset({"response.output_audio.delta", "response.audio.delta"})
+
+_EVENTS = {
+    "response.text.delta": "response.output_text.delta",
+    "response.text.done": "response.output_text.done",
+    "response.audio.delta": "response.output_audio.delta",
+    "response.audio.done": "response.output_audio.done",
+    "response.audio_transcript.delta": "response.output_audio_transcript.delta",
+    "response.audio_transcript.done": "response.output_audio_transcript.done",
+    "conversation.item.created": "conversation.item.added",
+    "transcription_session.updated": "session.updated",
+}
 
 _SESSION_FIELDS = {
     "modalities": "output_modalities",
@@ -23,6 +34,11 @@ _SESSION_FIELDS = {
     "temperature": "nothing: it is gone",
     "client_secret": "nothing: it is gone",
 }
+
+
+def current_name(kind: str) -> str:
+    """Return the GA name of a server event that may have a retired one."""
+    return _EVENTS.get(kind, kind)
 
 
 def beta_fields(event: Mapping[str, Any]) -> str | None:

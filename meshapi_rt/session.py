@@ -15,6 +15,7 @@ from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionCl
 from .handover import EventStream, again
 from .message import RealtimeMessage
 from .pcm import AudioLike
+from .stats import SessionStats
 from .waiting import Wait, seconds
 
 __all__ = ["RealtimeSession"]
@@ -210,7 +211,7 @@ class RealtimeSession:
     @property
     def id(self) -> str | None:
         """The server's name for the session; ``None`` until its first frame has come."""
-        return self._engine.record.id
+        return self._engine.history.id
 
     @property
     def model(self) -> str:
@@ -220,7 +221,12 @@ class RealtimeSession:
     @property
     def settings(self) -> dict[str, Any]:
         """A copy of the effective configuration, as the server last confirmed it; empty before its first frame."""
-        return copy.deepcopy(dict(self._engine.record.settings))
+        return copy.deepcopy(dict(self._engine.history.settings))
+
+    @property
+    def stats(self) -> SessionStats:
+        """A snapshot of what went back and forth; see :class:`SessionStats`."""
+        return self._engine.stats()
 
     def __repr__(self) -> str:
         state = f"closed {self.close_code}" if self.closed else "open"

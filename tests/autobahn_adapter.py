@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshapi_rt.secret import Secret
+from meshapi_rt.stats import Counters
 from meshapi_rt.transport import Ended, open_connection
 from meshapi_rt.waiting import Wait
 
@@ -20,6 +21,7 @@ def echo(url: str, timeout: float) -> None:
         max_message_size=64 * 1024 * 1024,
         ping_interval=None,
         ping_timeout=None,
+        counters=Counters(),
     )
     try:
         while True:

@@ -18,13 +18,15 @@ import ssl
 from urllib.parse import urlsplit
 
 from ..secret import Secret
+from ..stats import Counters
 from ..waiting import Wait
-from .connection import Connection, Ended, Ending, NotSent
+from .connection import Connection, CutOff, Ended, Ending, NotSent
 from .dial import default_context, dial, find_proxy, is_loopback
 from .handshake import Upgrade, upgrade
 
 __all__ = [
     "Connection",
+    "CutOff",
     "Ended",
     "Ending",
     "NotSent",
@@ -46,6 +48,7 @@ def open_connection(
     max_message_size: int,
     ping_interval: float | None,
     ping_timeout: float | None,
+    counters: Counters,
 ) -> Connection:
     """Open a WebSocket; every step of it under *wait*.
 
@@ -60,6 +63,7 @@ def open_connection(
         max_message_size: Bytes; a larger message ends the connection with 1009.
         ping_interval: Seconds between pings, ``None`` for none.
         ping_timeout: Seconds of silence after a ping until the line counts as dead, ``None`` for never.
+        counters: Where frames and bytes are counted.
 
     Raises:
         ConnectError: With the step that failed and what to do.
@@ -83,6 +87,7 @@ def open_connection(
             max_message_size=max_message_size,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
+            counters=counters,
         )
     except BaseException:
         channel.shutdown()

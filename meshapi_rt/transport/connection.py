@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -13,11 +15,12 @@ from functools import partial
 import attrs
 
 from ..errors import TimedOut
+from ..stats import Counters
 from ..waiting import Deadline, Wait
 from .channel import Channel
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, FrameEncoder, ProtocolViolation
 
-__all__ = ["Connection", "Ended", "Ending", "NotSent"]
+__all__ = ["Connection", "CutOff", "Ended", "Ending", "NotSent"]
 
 _SLICE = 64 * 1024  # bytes per TLS write: the SSL lock is held for 0.12 ms, not for 8 ms as with 16 MiB at once
 _BUSY_LOOK = 0.02  # seconds until the reader looks again whether a sender has taken its control frames along
@@ -57,6 +60,10 @@ class NotSent(Exception):
     """Nothing was sent: the connection is closing, broken or over."""
 
 
+class CutOff(Exception):
+    """The connection broke while a message was being sent: whether the peer got it is not known."""
+
+
 class Connection:
     """An open WebSocket.
 
@@ -75,15 +82,18 @@ class Connection:
         max_message_size: int,
         ping_interval: float | None,
         ping_timeout: float | None,
+        counters: Counters,
     ) -> None:
         self._channel = channel
+        self._counters = counters
         self._decoder = FrameDecoder(max_message_size)
         self._load(surplus)
         self._encoder = FrameEncoder()
         # Guards the encoder, _unsent and the order of bytes on the wire. Held while a frame goes out, over all
         # its retries. The reader only ever tries it.
         self._frame_lock = threading.Lock()
-        self._urgent: deque[tuple[int, bytes]] = deque()  # control frames not yet encoded; any thread appends
+        # Frames of the reader that wait for the frame in progress; any thread appends.
+        self._urgent: deque[tuple[int, bytes, Callable[[], None] | None]] = deque()
         self._unsent = memoryview(b"")  # the rest of a control frame in progress
         self._close_sent = False
         self._broken: str | None = None  # why no further byte may go out
@@ -94,7 +104,7 @@ class Connection:
         self._next_ping = time.monotonic() + self._ping_interval
         self._ping_sent: float | None = None  # of the ping that waits for its pong
         self._heard = time.monotonic()  # when bytes last came: any of them are as good as a pong
-        self.ping_round_trip: float | None = None
+        _alive.add(self)
 
     def _load(self, surplus: bytes) -> None:
         while surplus:
@@ -139,6 +149,7 @@ class Connection:
         try:
             while self._ending is None and (found := self._decoder.next()) is not None:
                 opcode, payload = found
+                self._counters.frames_received += 1
                 if opcode in (TEXT, BINARY):
                     messages.append(payload)
                     continue
@@ -173,7 +184,8 @@ class Connection:
         else:
             if got:
                 self._decoder.filled(got)
-                self._heard = time.monotonic()
+                self._heard = self._counters.last_received = time.monotonic()
+                self._counters.bytes_received += got
             else:
                 problem = self._broken or "the server ended the connection without a close frame"
                 self._end(Ending(code=1006, problem=problem))
@@ -194,7 +206,7 @@ class Connection:
         if opcode == PING:
             self._queue(PONG, payload)
         elif self._ping_sent is not None:
-            self.ping_round_trip = time.monotonic() - self._ping_sent
+            self._counters.ping_round_trip = time.monotonic() - self._ping_sent
             self._ping_sent = None
 
     def _closed(self, code: int, reason: str, answer: bytes) -> None:
@@ -225,7 +237,7 @@ class Connection:
         now = time.monotonic()
         if now >= self._next_ping:
             self._next_ping = now + self._ping_interval
-            if self._ping_sent is None and not any(opcode == PING for opcode, _ in self._urgent):
+            if self._ping_sent is None and not any(waiting[0] == PING for waiting in self._urgent):
                 self._ping_sent = now
                 self._queue(PING, struct.pack("!d", now))
         elif self._ping_sent is not None and now >= self._pong_due():
@@ -246,15 +258,27 @@ class Connection:
 
     # -- sending: any thread ---
 
-    def send(self, payload: bytes, wait: Wait, *, text: bool = True) -> None:
+    def send(self, payload: bytes, wait: Wait, *, text: bool = True, mark: Callable[[], None] | None = None) -> None:
         """Send one message, whole.
+
+        Args:
+            payload: The message.
+            wait: How long it may take.
+            text: Whether it is a text message.
+            mark: Called when its turn has come, in the order of the wire, on whatever thread.
 
         Raises:
             TimedOut: *wait* ran out. Its text says whether the connection survives: it does only where no
                 byte of the frame can have gone out.
-            NotSent: The connection is closing, broken or over.
+            NotSent: Nothing was sent: the connection is closing, broken or over.
+            CutOff: The connection broke while it was being sent.
         """
-        self._send(TEXT if text else BINARY, payload, wait)
+        self._send(TEXT if text else BINARY, payload, wait, mark)
+
+    def post(self, payload: bytes, mark: Callable[[], None]) -> None:
+        """Leave a text message to whoever can send first; for the reader, which must not wait."""
+        self._urgent.append((TEXT, payload, mark))
+        self._flush()
 
     def send_close(self, code: int, reason: str, wait: Wait) -> None:
         """Begin the closing handshake, once. After it nothing can be sent.
@@ -263,16 +287,20 @@ class Connection:
             TimedOut: A frame in progress, or the peer, did not let it through.
             NotSent: It was sent before, or the connection is over.
         """
-        self._send(CLOSE, struct.pack("!H", code) + reason.encode(), wait)
+        self._send(CLOSE, struct.pack("!H", code) + reason.encode(), wait, None)
 
-    def _send(self, opcode: int, payload: bytes, wait: Wait) -> None:
+    def _send(self, opcode: int, payload: bytes, wait: Wait, mark: Callable[[], None] | None) -> None:
         self._acquire(wait)
         try:
             self._check_open()
             self._write_urgent(wait)
             if opcode == CLOSE:
                 self._close_sent = True
-            self._write(memoryview(self._encoder.encode(opcode, payload)), wait)
+            if mark is not None:
+                mark()
+            frame = self._encoder.encode(opcode, payload)
+            self._write(memoryview(frame), wait)
+            self._count(opcode, len(frame))
         finally:
             self._frame_lock.release()
         self._flush()
@@ -311,9 +339,17 @@ class Connection:
                     f"an event did not go out whole within {wait.timeout:g} s: the peer reads too slowly; the "
                     "connection cannot go on after half a frame, so connect again"
                 ) from None
-            if isinstance(exc, OSError):
-                raise NotSent from exc
+            if isinstance(exc, (OSError, NotSent)):
+                raise CutOff from exc
             raise
+
+    def _count(self, opcode: int, size: int) -> None:
+        assert self._frame_lock.locked()
+        if opcode in (TEXT, BINARY):
+            self._counters.last_event_sent = time.monotonic()
+        self._counters.frames_sent += 1
+        self._counters.bytes_sent += size
+        self._counters.last_sent = time.monotonic()
 
     def _wait_writable(self, wait: Wait) -> None:
         longest = wait.slice()
@@ -329,7 +365,7 @@ class Connection:
         """Leave a control frame to whoever can send first."""
         if len(self._urgent) >= _URGENT_LIMIT:
             self._urgent.popleft()
-        self._urgent.append((opcode, payload))
+        self._urgent.append((opcode, payload, None))
 
     def _answer_close(self, payload: bytes) -> None:
         self._queue(CLOSE, payload)
@@ -372,9 +408,12 @@ class Connection:
         if not self._urgent or self._close_sent or self._broken:
             self._urgent.clear()
             return False
-        opcode, payload = self._urgent.popleft()
+        opcode, payload, mark = self._urgent.popleft()
         self._close_sent = opcode == CLOSE
+        if mark is not None:
+            mark()
         self._unsent = memoryview(self._encoder.encode(opcode, payload))
+        self._count(opcode, len(self._unsent))
         return True
 
     # -- the end ---
@@ -395,6 +434,15 @@ class Connection:
         with self._frame_lock:  # a sender that was inside has been woken by the shutdown
             self._channel.close()
 
+    def orphan(self) -> None:
+        """Give the inherited descriptor back in a forked child: not a byte of ours goes out.
+
+        The locks may be held by threads that do not exist here, so they are made anew.
+        """
+        self._frame_lock = threading.Lock()
+        self._broken = "it was opened in another process"
+        self._channel.close()
+
     def _linger(self) -> None:
         patience, waste = Deadline(_LINGER), memoryview(bytearray(16 * 1024))
         try:
@@ -407,6 +455,18 @@ class Connection:
                     self._channel.wait_to_read(patience.left(), or_write=not flushed)
         except (OSError, ValueError):
             pass
+
+
+_alive: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _orphan_all() -> None:
+    for connection in list(_alive):
+        connection.orphan()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_orphan_all)
 
 
 def _lock_timeout(wait: Wait) -> float:
