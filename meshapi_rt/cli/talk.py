@@ -161,6 +161,6 @@ def _finish(exchange: Exchange, output: Path | None, screen: Screen, total: floa
         audio_files.write(output, exchange.audio)
     saved = f"saved to {output}" if output is not None else "not saved: -o FILE saves it"
     screen.note(
-        f"{pcm.duration(exchange.audio):.2f} s of audio ({saved}); first audio {exchange.first_audio:.2f} s after "
+        f"{pcm.duration(exchange.audio):.2f} s of audio ({saved}); first audio {1000 * exchange.first_audio:.0f} ms after "
         f"the end of the question; {total:.2f} s in all"
     )
