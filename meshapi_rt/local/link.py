@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -40,7 +41,7 @@ _ANSWER_LIMIT = 1024 * 1024
 _CLIENT_LIMIT = 32 * 1024 * 1024
 _CLOSE_SECONDS = 1.0  # for the last frames and the closing handshake
 _LOOK_SECONDS = 0.2  # how often a responder that waits for room looks whether anybody still wants it
-_NO_LIMIT_SECONDS = 1800  # what expires_at says where the server has no limit
+_NO_LIMIT_SECONDS = 86_400  # what expires_at says where the server has no limit
 
 
 class Link:
@@ -67,7 +68,7 @@ class Link:
         self._responders = responders  # the name of the threads that answer
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox()
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._timers: weakref.WeakSet[asyncio.TimerHandle] = weakref.WeakSet()  # the loop holds them
         self._tasks: set[asyncio.Task[bool]] = set()  # held, as the loop does not hold them
         self._ended = False  # nothing is sent any more, but what waits in the outbox
         self._finale: tuple[int, str] | None = None  # the close that follows an empty outbox
@@ -119,7 +120,7 @@ class Link:
         self._ended = True
         self._outbox.release()
         self.session.close()
-        for timer in self._timers:
+        for timer in tuple(self._timers):
             timer.cancel()
         self._timers.clear()
 
@@ -187,7 +188,11 @@ class Link:
         wanted: Future[bool] = Future()
 
         def settle(task: asyncio.Task[bool]) -> None:
-            wanted.set_result(not task.cancelled() and task.result())
+            failure = None if task.cancelled() else task.exception()
+            if failure is None:
+                wanted.set_result(not task.cancelled() and task.result())
+            else:  # raised where the responder waits, which ends the response as failed
+                wanted.set_exception(failure)
 
         def begin() -> None:
             task = self._loop.create_task(self._absorb(running, pieces))
@@ -234,6 +239,10 @@ class Link:
                     await self._outbox.wait_below(_CLIENT_LIMIT)
         except ConnectionClosed:
             log.debug("session %s ended without a proper close", self.session.settings.id)
+        except Exception:
+            log.exception("session %s of the local server failed", self.session.settings.id)
+            self.end(Terminal("internal_error", "The local server failed; its log says why."))
+            await self._ws.wait_closed()
 
     def _receive(self, frame: str | bytes) -> None:
         if isinstance(frame, str):
@@ -241,7 +250,7 @@ class Link:
             self.session.receive(frame)
         else:
             self._note("client", None, len(frame))
-            if self._options.binary_audio:
+            if self._options.binary_audio and frame:
                 self.session.receive_audio(frame)
 
     async def _write(self) -> None:

@@ -21,7 +21,7 @@ _LOWEST_HZ = 220.0
 _NOTES = 25
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def speak_word(word: str, speed: float = 1.0) -> NDArray[np.int16]:
     """Return the tone of a word.
 

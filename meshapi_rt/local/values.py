@@ -62,16 +62,21 @@ class ToolCall:
 
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
     arguments: str = attrs.field(default="{}", converter=_to_json)
-    call_id: str | None = None
+    call_id: str | None = attrs.field(default=None)
+
+    @call_id.validator
+    def _check_call_id(self, _: object, value: object) -> None:
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= 32):
+            raise ValueError("call_id takes 1 to 32 characters, or None to have one made")  # protocol.md 1.5
 
 
 @attrs.frozen
 class Fail:
     """The end of the answer: ``response.done`` says ``failed``, with this error. The session lives on."""
 
-    code: str = "server_error"
-    message: str = "The responder failed on purpose."
-    type: str = "server_error"
+    code: str = attrs.field(default="server_error", validator=attrs.validators.instance_of(str))
+    message: str = attrs.field(default="The responder failed on purpose.", validator=attrs.validators.instance_of(str))
+    type: str = attrs.field(default="server_error", validator=attrs.validators.instance_of(str))
 
 
 Piece: TypeAlias = str | Text | Audio | ToolCall | Fail

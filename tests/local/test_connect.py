@@ -223,6 +223,21 @@ def test_tls(make_server: ServerFactory) -> None:
         client.respond()
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_token_is_in_no_log(make_server: ServerFactory, caplog: pytest.LogCaptureFixture, right: bool) -> None:
+    """Whichever way the key comes, no log record shows it, at any level."""
+    caplog.set_level("DEBUG")
+    server = make_server(token=TOKEN if right else "rsk_other")
+    for lines, query in (
+        ([f"{PAIR}, Bearer {TOKEN}"], ""),
+        ([], f"&api_key={TOKEN}"),
+        ([f"Authorization: Bearer {TOKEN}"], ""),
+    ):
+        with Raw(server, *lines, target=f"/v1/realtime?model={MODEL}{query}") as raw:
+            assert raw.event()["type"] == ("session.created" if right else "error")
+    assert TOKEN not in caplog.text
+
+
 def test_receive_limit(server: LocalServer) -> None:
     """An append of the documented 15 MiB arrives; one byte more is refused in-band."""
     assert _RECEIVE_LIMIT >= 24 * 1024 * 1024

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from meshapi_rt.local import Audio, Fail, LocalServer, Text, Turn
+from meshapi_rt.local import Audio, Fail, LocalServer, Text, ToolCall, Turn
 
 from .conftest import ServerFactory
 from .plain import PATIENCE, Plain, audio_of, last, silence, speech, types_of
@@ -272,6 +272,16 @@ def test_failures(make_server: ServerFactory, caplog: pytest.LogCaptureFixture, 
     assert error["code"] == ("rate_limit_exceeded" if how == "fails" else "internal_error")
     assert ("out of ideas" in error["message"]) == how.startswith("raises")
     assert again["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ToolCall("f", call_id="c" * 33), lambda: ToolCall(5), lambda: Text(b"x"), lambda: Fail(5)],  # type: ignore[arg-type]
+)
+def test_values_are_checked(make: Callable[[], object]) -> None:
+    """What a responder may yield is checked where it is made."""
+    with pytest.raises((TypeError, ValueError)):
+        make()
 
 
 def test_what_a_responder_sees(make_server: ServerFactory) -> None:

@@ -390,6 +390,31 @@ def test_sessions_end_while_they_speak(server: LocalServer) -> None:
     assert server.wait_idle(PATIENCE)
 
 
+def test_failure_of_the_server_itself(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug of ours ends the session with ``internal_error``, and is logged; others go on."""
+    caplog.set_level("CRITICAL", "meshapi_rt")
+    with Plain(server) as client, Plain(server) as other:
+        client.expect("session.created")
+        other.expect("session.created")
+        with monkeypatch.context() as patch:
+            patch.setattr("meshapi_rt.local.session.decode_base64", lambda *_: 1 / 0)
+            client.send("input_audio_buffer.append", audio="AAAA")
+            events, code = client.rest()
+        other.quiet()
+
+    assert (events[-1]["error"]["code"], code) == ("internal_error", 1011)
+
+
+def test_exit_without_stop() -> None:
+    """A program that forgets to stop its server ends at once."""
+    program = "from meshapi_rt.local import LocalServer\nprint(LocalServer().start().url)"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert shown.stdout.startswith("http://127.0.0.1:")
+    assert not shown.stderr
+
+
 def test_garbage_on_the_wire(server: LocalServer) -> None:
     """Bytes that are no HTTP, and frames that are no WebSocket, harm nobody."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as sock:
