@@ -160,7 +160,7 @@ def _finish(exchange: Exchange, output: Path | None, screen: Screen, total: floa
     if output is not None:
         audio_files.write(output, exchange.audio)
     saved = f"saved to {output}" if output is not None else "not saved: -o FILE saves it"
+    length, delay = pcm.duration(exchange.audio), round(1000 * exchange.first_audio)
     screen.note(
-        f"{pcm.duration(exchange.audio):.2f} s of audio ({saved}); first audio {1000 * exchange.first_audio:.0f} ms after "
-        f"the end of the question; {total:.2f} s in all"
+        f"{length:.2f} s of audio ({saved}); first audio {delay} ms after the end of the question; {total:.2f} s in all"
     )
