@@ -156,7 +156,7 @@ class History:
 
     def _output_item(self, event: Mapping[str, Any]) -> None:
         """An item of a response: of the conversation, unless the response is out-of-band."""
-        if event.get("response_id") not in self._out_of_band:
+        if _text(event, "response_id") not in self._out_of_band:
             self._item(event)
 
     def _join(self, item_id: str, event: Mapping[str, Any]) -> Item:
@@ -169,10 +169,10 @@ class History:
     def _place(self, event: Mapping[str, Any]) -> int:
         if "previous_item_id" not in event:
             return len(self._order)
-        previous = event["previous_item_id"]
-        if previous is None:
+        if event["previous_item_id"] is None:
             return 0
-        return self._order.index(previous) + 1 if previous in self._items else len(self._order)
+        previous = _text(event, "previous_item_id")
+        return self._order.index(previous) + 1 if previous and previous in self._items else len(self._order)
 
     def _committed(self, event: Mapping[str, Any]) -> None:
         item_id = _text(event, "item_id")
@@ -186,11 +186,11 @@ class History:
         self._speaking = None
 
     def _known(self, event: Mapping[str, Any]) -> Item | None:
-        return self._items.get(event.get("item_id") or "")
+        return self._items.get(_text(event, "item_id") or "")
 
     def _deleted(self, event: Mapping[str, Any]) -> None:
         item_id = _text(event, "item_id")
-        if item_id in self._items:
+        if item_id is not None and item_id in self._items:
             del self._items[item_id]
             self._order.remove(item_id)
 
@@ -251,7 +251,7 @@ class History:
         response = event.get("response")
         if not isinstance(response, dict):
             return
-        response_id = response.get("id")
+        response_id = _text(response, "id")
         inside = response_id not in self._out_of_band and response.get("conversation_id", "") is not None
         output = response.get("output")
         for told in output if inside and isinstance(output, list) else ():

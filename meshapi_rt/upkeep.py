@@ -39,11 +39,11 @@ class Upkeep:
         self._expires = now + expires_in if credible and expires_in is not None else math.inf
 
     def keepalive_due(self, now: float, last_sent: float | None, last_used: float) -> float:
-        """Return the seconds until a keepalive is due, 0 for now, infinity for none."""
+        """Return the seconds until a keepalive is due or should be looked at again, 0 for now, infinity for never."""
         if self.keepalive is None:
             return math.inf
         if self.keepalive_for is not None and now - last_used > self.keepalive_for:
-            return math.inf
+            return self.keepalive  # unused now, but that may change
         quiet_since = max(self._kept, last_sent or -math.inf)
         return max(0.0, quiet_since + self.keepalive - now)
 

@@ -107,6 +107,7 @@ class Connection:
         _alive.add(self)
 
     def _load(self, surplus: bytes) -> None:
+        self._counters.bytes_received += len(surplus)
         while surplus:
             room = self._decoder.room()
             count = min(len(room), len(surplus))
