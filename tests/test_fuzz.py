@@ -21,7 +21,7 @@ from meshapi_rt.transport.connection import parse_close
 from meshapi_rt.transport.frames import BINARY, CLOSE, PING, TEXT, FrameDecoder, ProtocolViolation
 
 from .peers import frame
-from .reference import Reading, read
+from .reference import Item, Reading, read
 
 CORPUS = Path(__file__).parent / "corpus"
 LIMIT = 4096  # bytes per message, so that inputs of a few kilobytes reach it
@@ -33,7 +33,8 @@ def decoded(stream: bytes, cuts: list[int], patient: bool = False, limit: int = 
 
     With *patient* no partial frame is looked at before the last piece, as when bytes come without a pause.
     """
-    decoder, items, start = FrameDecoder(limit), [], 0
+    decoder, start = FrameDecoder(limit), 0
+    items: list[Item] = []
     try:
         for end in [*cuts, len(stream)]:
             while start < end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
@@ -96,6 +97,7 @@ class Connection:
         self._urgent: deque[tuple[int, bytes, Callable[[], None] | None]] = deque()
         self._unsent = memoryview(b"")  # the rest of a control frame in progress
         self._close_sent = False
+        self._retired = False  # no message but the last post may go out
         self._broken: str | None = None  # why no further byte may go out
         self._ending: Ending | None = None
         self._last_act: Callable[[], None] | None = None  # what ends it, once the messages before are handed out
@@ -134,7 +136,7 @@ class Connection:
             if self._ending is not None:
                 raise Ended(self._ending)
             flushed = self._keep_alive()
-            if self._read():
+            if self._read() and deadline.left():  # a flood without a message does not hold it longer
                 continue
             longest = min(deadline.left(), self._timer())
             if longest == 0 and deadline.left() == 0:
@@ -238,7 +240,7 @@ class Connection:
         now = time.monotonic()
         if now >= self._next_ping:
             self._next_ping = now + self._ping_interval
-            if self._ping_sent is None and not any(waiting[0] == PING for waiting in self._urgent):
+            if self._ping_sent is None and not any(waiting[0] == PING for waiting in self._urgent.copy()):
                 self._ping_sent = now
                 self._queue(PING, struct.pack("!d", now))
         elif self._ping_sent is not None and now >= self._pong_due():
@@ -281,6 +283,11 @@ class Connection:
         self._urgent.append((TEXT, payload, mark))
         self._flush()
 
+    def retire(self, payload: bytes, mark: Callable[[], None]) -> None:
+        """Post the last message; sends that have not begun find the connection closed to them."""
+        self._retired = True
+        self.post(payload, mark)
+
     def send_close(self, code: int, reason: str, wait: Wait) -> None:
         """Begin the closing handshake, once. After it nothing can be sent.
 
@@ -293,8 +300,10 @@ class Connection:
     def _send(self, opcode: int, payload: bytes, wait: Wait, mark: Callable[[], None] | None) -> None:
         self._acquire(wait)
         try:
-            self._check_open()
             self._write_urgent(wait)
+            self._check_open()  # not before: our answer to the peer's close may have been among them
+            if self._retired and opcode != CLOSE:
+                raise NotSent
             if opcode == CLOSE:
                 self._close_sent = True
             if mark is not None:
@@ -365,8 +374,14 @@ class Connection:
     def _queue(self, opcode: int, payload: bytes) -> None:
         """Leave a control frame to whoever can send first."""
         if len(self._urgent) >= _URGENT_LIMIT:
-            self._urgent.popleft()
+            self._forget_a_pong()
         self._urgent.append((opcode, payload, None))
+
+    def _forget_a_pong(self) -> None:
+        oldest = next((waiting for waiting in self._urgent.copy() if waiting[0] == PONG), None)
+        if oldest is not None:
+            with contextlib.suppress(ValueError, IndexError):  # whoever can send has just taken it
+                self._urgent.remove(oldest)
 
     def _answer_close(self, payload: bytes) -> None:
         self._queue(CLOSE, payload)
