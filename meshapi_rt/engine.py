@@ -117,6 +117,7 @@ class Engine:
         # The session.updates on their way, in the order of the wire: (event id, whether it is one of ours).
         # Appended under the connection's frame lock, taken by the reader.
         self._updates: deque[tuple[str, bool]] = deque()
+        self._fence: str | None = None  # the update whose answer shows that a retired connection is done
         self._restored: set[str] = set()  # items whose conversation.item.done is still to come
         self._unsaid_audio = False  # audio was appended and not committed; any thread
         self._last_used = time.monotonic()
@@ -274,12 +275,11 @@ class Engine:
     def _is_ours(self, message: RealtimeMessage) -> bool:
         kind = current_name(message.type or "")
         if kind == "session.updated" and self._updates:
-            return self._updates.popleft()[1]
+            return self._settle(self._updates[0])
         if message.error is not None:
             for update in self._updates:
                 if update[0] == message.error.event_id:
-                    self._updates.remove(update)
-                    return update[1]
+                    return self._settle(update)
         if kind == "conversation.item.done" and message.event:
             item = message.event.get("item")
             item_id = item.get("id") if isinstance(item, dict) else None
@@ -287,6 +287,12 @@ class Engine:
                 self._restored.discard(item_id)
                 return True
         return False
+
+    def _settle(self, update: tuple[str, bool]) -> bool:
+        self._updates.remove(update)
+        if update[0] == self._fence:
+            self._fence = None
+        return update[1]
 
     def tick(self, connection: Connection) -> float | None:
         """Send a keepalive or leave for a new connection when it is time."""
@@ -296,11 +302,12 @@ class Engine:
             cut = self._busy()
             if cut is None or at_last == 0:
                 self._begin_gap()
+                self._fence = self._post_update(connection.retire)
                 raise RenewNow(cut)
             gap = at_last
         keepalive = self._upkeep.keepalive_due(now, self._counters.last_event_sent, self._used(now))
         if keepalive == 0:
-            self._send_keepalive(connection)
+            self._post_update(connection.post)
             self._upkeep.kept(now)
             keepalive = self._upkeep.keepalive_due(now, self._counters.last_event_sent, self._last_used)
         longest = min(gap, keepalive)
@@ -317,12 +324,21 @@ class Engine:
             self._taken, self._last_used = taken, now
         return self._last_used
 
-    def _send_keepalive(self, connection: Connection) -> None:
-        """Send the smallest session.update: the gateway counts events, not pings (protocol.md 1.5, G)."""
+    def _post_update(self, post: Callable[[bytes, Callable[[], None]], None]) -> str:
+        """Send the smallest ``session.update``, whose answer is kept back; return its event id.
+
+        It keeps an idle session: the gateway counts events, not pings (protocol.md 1.5, G). And as events are
+        answered in order (1.6, D, O), its answer shows that all before it have been answered.
+        """
         event_id = self._ids.next()
         event = {"event_id": event_id, "type": "session.update", "session": {"type": self.history.session_type}}
-        connection.post(encode_event(event), partial(self._updates.append, (event_id, True)))
-        log.debug("sent a keepalive")
+        post(encode_event(event), partial(self._updates.append, (event_id, True)))
+        log.debug("sent a session.update without a change")
+        return event_id
+
+    def left(self) -> bool:
+        """Tell whether everything sent before a ``RenewNow`` has been answered."""
+        return self._fence is None
 
     def announces_end(self, message: RealtimeMessage) -> bool:
         """Tell whether an error may be followed by the close of a connection that another replaces."""
@@ -404,11 +420,11 @@ class Engine:
         """Take the reader's outcome; a close of this side came first, if there was one."""
         if self._policy is None:
             _advise(end)
-        self.inbox.end(end)
+        if self.inbox.end(end):
+            log.debug("the session ended: %s", end)
         with self._state:
             self._connection = None
             self._state.notify_all()
-        log.debug("the session ended: %s", end)
 
     # -- the end ---
 

@@ -56,7 +56,7 @@ def _refused(connection: Connection, first: RealtimeMessage) -> ConnectRefused:
         code = exc.ending.code if exc.ending.received else None
     close = f", close code {code}" if code is not None else ""
     return ConnectRefused(
-        f"the server refused the session: {error.code or error.type or 'error'}: {error.message}{close}; "
+        f"the server refused the session: {error.code or error.type or 'error'}: {error.message.rstrip('.')}{close}; "
         f"{remedy(error.code) or 'see what the error says'}",
         code=error.code,
         request_id=error.request_id,

@@ -43,6 +43,9 @@ class Keeper(Protocol):
     def tick(self, connection: Connection) -> float | None:
         """Do what is due, and return the seconds until the next time. Must not block; may raise ``RenewNow``."""
 
+    def left(self) -> bool:
+        """Tell whether everything sent before a ``RenewNow`` has been answered."""
+
     def announces_end(self, message: RealtimeMessage) -> bool:
         """Tell whether a message may be the last one of a connection that another will follow."""
 
@@ -182,15 +185,17 @@ class Pump:
             return renewal
 
     def _leave(self, connection: Connection) -> None:
-        """Close a healthy connection, and deliver what is still on its way."""
+        """Take in what is still on its way on a healthy connection, then close it."""
+        self._deliver(self._released())
         patience = Deadline(_LEAVE)
         try:
+            while patience.left() and not self._keeper.left():
+                self._deliver(decode_batch(connection.receive(patience.left()), self._redact))
             connection.send_close(1000, "", Wait(_LEAVE / 2))
             while patience.left():
-                batch = decode_batch(connection.receive(patience.left()), self._redact)
-                self._deliver(self._released() + batch)
+                self._deliver(decode_batch(connection.receive(patience.left()), self._redact))
         except (Ended, NotSent, CutOff, TimedOut):
-            self._deliver(self._released())
+            pass
 
     def _released(self) -> list[RealtimeMessage]:
         held, self._held = self._held, None

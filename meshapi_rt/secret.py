@@ -24,10 +24,8 @@ class Secret:
         """Raise a ``ConfigurationError`` for what cannot be a token; apart, so that no frame holds it by then."""
         if not isinstance(self._value, str):
             raise ConfigurationError(f"the token must be a string, not {type(self._value).__name__}")
-        if not self._value.isascii() or not self._value.isprintable() or self._value != self._value.strip():
-            raise ConfigurationError(
-                "the token must be printable ASCII without spaces around it: check how it was copied"
-            )
+        if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
+            raise ConfigurationError("the token must be printable ASCII without spaces: check how it was copied")
         if not self._value:
             raise ConfigurationError("the token is empty: check how it was set")
 

@@ -191,7 +191,7 @@ def _refusal(answer: Response, ask: Upgrade) -> ConnectError:
             f"the server answered {status} instead of a WebSocket upgrade: check the base URL", status=status
         )
     retry_after = _retry_after(answer)
-    told = f": {error.message}" if error and error.message else f" {answer.reason}".rstrip()
+    told = f": {error.message.rstrip('.')}" if error and error.message else f" {answer.reason}".rstrip()
     return ConnectRefused(
         f"the server refused the session with {status}{f' {code}' if code else ''}{told}; "
         f"{_what_to_do(status, code, retry_after, ask)}",

@@ -181,4 +181,4 @@ def _body(answer: http.client.HTTPResponse) -> memoryview:
     with contextlib.suppress(OSError, http.client.HTTPException):  # it may end early; the status is what counts
         while got.tell() < _BODY_LIMIT and got.write(answer.read1(_BODY_LIMIT - got.tell())):
             pass
-    return got.getbuffer()
+    return memoryview(got.getvalue())
