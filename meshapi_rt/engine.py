@@ -206,7 +206,9 @@ class Engine:
             except NotSent:
                 broken = connection
             except CutOff as exc:
-                raise self._cut_off() from exc.__cause__
+                if not (perishable and self._drop()):
+                    raise self._cut_off() from exc.__cause__
+                return
             else:
                 return
 
@@ -229,6 +231,13 @@ class Engine:
                         "waits for another one"
                     )
                 self._state.wait(longest)
+
+    def _drop(self) -> bool:
+        """Count a send as dropped, if the session goes on without it."""
+        with self._state:
+            goes_on = self._policy is not None and self.inbox.ended is None
+            self._dropped += goes_on
+        return goes_on
 
     def _cut_off(self) -> MeshAPIError:
         """Say that a send broke off with its connection; the session may go on."""
