@@ -386,7 +386,7 @@ class Engine:
             self._connection = None if closing else revived.connection
             self._state.notify_all()
         if closing:
-            revived.connection.abort("it was closed by this side")
+            revived.connection.abort("it was closed by this side", unread=True)
         told = reconnected_message(
             revived,
             reason=_why(end),
@@ -453,7 +453,7 @@ class Engine:
         elif not first:
             self._pump.join(deadline.left() / 2)  # another close() is in the middle of its handshake
         if connection is not None:
-            connection.abort("it was closed by this side")
+            connection.abort("it was closed by this side", unread=True)
         if not self._pump.join(deadline.left()):
             log.warning("the reader thread did not stop in time")
 
@@ -476,7 +476,7 @@ class Engine:
             connection = self._connection
             self._state.notify_all()
         if connection is not None:
-            connection.abort("it was garbage-collected while open")
+            connection.abort("it was garbage-collected while open", unread=True)
 
     def orphan(self) -> None:
         """End the session in a forked child, where its reader does not exist."""

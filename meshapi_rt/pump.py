@@ -143,7 +143,7 @@ class Pump:
         try:
             end = self._read(connection)
             if isinstance(end, RenewNow) or self._keeper.survives(end):
-                connection.abort("another connection follows it")
+                connection.abort("another connection follows it", unread=True)
                 connection.finish()
                 return self._follow(end)
             self._deliver(self._released())

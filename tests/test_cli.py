@@ -261,7 +261,7 @@ def _refusing_port() -> int:
         (["folder"], "folder"),
         (["good.wav", "-o", "nowhere/answer.wav"], "there is no folder nowhere"),
         (["good.wav", "-o", "folder"], "it is a folder"),
-        (["good.wav", "--base-url", f"http://127.0.0.1:{_refusing_port()}"], "no connection"),
+        (["good.wav", "--base-url", "http://127.0.0.1:{port}"], "no connection"),
         (["good.wav", "--base-url", "https://no-such-host.invalid"], "MESHAPI_TOKEN"),
         (["good.wav", "--base-url", "nonsense"], "base_url must look like"),
         (["good.wav", "--base-url", "http://[bad"], "base_url"),
@@ -275,6 +275,7 @@ def test_failure_in_one_line(capsys: Capture, arguments: list[str], told: str) -
     audio_files.write("empty.wav", b"")
     Path("folder").mkdir()
 
+    arguments = [argument.format(port=_refusing_port()) for argument in arguments]
     assert main(["talk", *arguments, "--fast"]) == 1
 
     assert told in failure(capsys)

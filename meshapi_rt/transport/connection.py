@@ -97,6 +97,7 @@ class Connection:
         self._urgent: deque[tuple[int, bytes, Callable[[], None] | None]] = deque()
         self._unsent = memoryview(b"")  # the rest of a control frame in progress
         self._close_sent = False
+        self._abandoned = False  # nothing more is to be read
         self._retired = False  # no message but the last post may go out
         self._broken: str | None = None  # why no further byte may go out
         self._ending: Ending | None = None
@@ -173,6 +174,8 @@ class Connection:
 
     def _read(self) -> bool:
         """Receive what is there; tell whether there was news."""
+        if self._abandoned:
+            self._end(Ending(code=1006, problem=self._broken))
         if self._ending is not None:
             return True
         try:
@@ -434,9 +437,15 @@ class Connection:
 
     # -- the end ---
 
-    def abort(self, why: str) -> None:
-        """Break the connection off and wake everybody inside it. Any thread, any number of times."""
+    def abort(self, why: str, *, unread: bool = False) -> None:
+        """Break the connection off and wake everybody inside it. Any thread, any number of times.
+
+        Args:
+            why: A clause for whoever meets the end.
+            unread: Whether to leave what has come and was not read yet, which may be megabytes.
+        """
         self._broken = self._broken or why
+        self._abandoned = self._abandoned or unread
         self._channel.shutdown()
 
     def finish(self) -> None:
