@@ -10,6 +10,24 @@
 
 from __future__ import annotations
 
+from .faults import (
+    Close,
+    Delay,
+    Drain,
+    Drop,
+    ExtraFields,
+    Faults,
+    LateDeltas,
+    LateTranscription,
+    NoEcho,
+    Refuse,
+    Reset,
+    Send,
+    Skip,
+    Slow,
+    Stall,
+    Terminate,
+)
 from .record import Record, SessionInfo
 from .responder import Responder, parrot
 from .server import LocalServer, run
@@ -18,11 +36,27 @@ from .values import Audio, Fail, Text, ToolCall
 
 __all__ = [
     "Audio",
+    "Close",
+    "Delay",
+    "Drain",
+    "Drop",
+    "ExtraFields",
     "Fail",
+    "Faults",
+    "LateDeltas",
+    "LateTranscription",
     "LocalServer",
+    "NoEcho",
     "Record",
+    "Refuse",
+    "Reset",
     "Responder",
+    "Send",
     "SessionInfo",
+    "Skip",
+    "Slow",
+    "Stall",
+    "Terminate",
     "Text",
     "ToolCall",
     "Turn",

@@ -16,11 +16,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from .armed import Armed
 from .failures import Terminal, terminal_event
+from .faults import Fault, Refuse
 from .handshake import SUBPROTOCOL, Verdict, judge
 from .link import Link
 from .options import ServerOptions
 from .record import Record
+from .script import DRAINING, Script
+from .wire import Connection, Wire
 
 __all__ = ["Engine"]
 
@@ -47,6 +51,7 @@ class Engine:
         self.on_change: Callable[[], None] = lambda: None
         self.on_record: Callable[[Record], None] | None = None
         self.connections_total = 0
+        self._script = Script(options.faults)
         self._stopping = asyncio.Event()
         self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()  # also half open ones
         self._verdicts: weakref.WeakKeyDictionary[ServerConnection, Verdict] = weakref.WeakKeyDictionary()
@@ -99,20 +104,31 @@ class Engine:
         """Let :meth:`main` return, within about a second."""
         self._stopping.set()
 
-    def end_all(self, terminal: Terminal) -> None:
-        """End every session with a terminal error."""
+    def drain_all(self) -> None:
+        """End every session as a gateway does that is being replaced."""
         for link in tuple(self.links):
-            link.end(terminal)
+            link.end(DRAINING)
 
     def cut_all(self) -> None:
         """End every connection without a close frame."""
         for link in tuple(self.links):
             link.cut()
 
+    async def inject(self, fault: Fault) -> int:
+        """Let a fault happen in, or wait on, every open session; return how many it concerns."""
+        if isinstance(fault, Refuse):
+            self._script.arm(fault)
+            return len(self.links)
+        links = [link for link in self.links if fault.concerns(link.number)]
+        done = [future for link in links for future in link.arm([Armed(fault)])]
+        if done:
+            await asyncio.wait(done, timeout=2 * _STOP_SECONDS)
+        return len(links)
+
     # -- one connection ----------------------------------------------------------------------------------
 
     def _create_connection(self, *args: Any, **kwargs: Any) -> ServerConnection:
-        connection = ServerConnection(*args, **kwargs)
+        connection = Connection(*args, **kwargs)
         self._connections.add(connection)
         return connection
 
@@ -123,6 +139,13 @@ class Engine:
             verdict = Verdict(refusal=Terminal("concurrent_sessions_exceeded", "Too many sessions are open."))
         if verdict.status is not None:
             return _plain_response(connection, verdict.status)
+        assert isinstance(connection, Connection)
+        connection.number = self._script.count()
+        refusal = self._script.refusal(connection.number)
+        if refusal is not None:
+            return _refused_response(connection, refusal)
+        connection.wire = Wire(connection)
+        self._script.watch_bytes(connection.number, connection.wire)
         by_status = self.options.auth_failure == "status"
         if verdict.refusal is not None and by_status and verdict.refusal.close_code != 4000:
             return _json_response(connection, verdict.refusal)
@@ -142,17 +165,19 @@ class Engine:
         if verdict.refusal is not None:
             await self._refuse(connection, verdict.refusal)
             return
+        assert isinstance(connection, Connection)
         link = Link(connection, verdict, self.options, self.on_record, self.responders)
         self.links[link] = None
         self.connections_total += 1
         self.on_change()
         try:
-            await link.run()
+            await link.run(self._script.faults(link.number))
         except Exception:
             log.exception("a session of the local server failed")
             link.cut()
         finally:
             del self.links[link]
+            connection.wire = None  # a circle less
             self.on_change()
 
     async def _refuse(self, connection: ServerConnection, terminal: Terminal) -> None:
@@ -183,6 +208,24 @@ def _json_response(connection: ServerConnection, terminal: Terminal) -> Response
     response.headers["Content-Type"] = "application/json"
     if terminal.status == HTTPStatus.TOO_MANY_REQUESTS:
         response.headers["Retry-After"] = "1"
+    return response
+
+
+def _refused_response(connection: ServerConnection, refusal: Refuse) -> Response:
+    name = HTTPStatus(refusal.status).phrase if refusal.status in set(HTTPStatus) else "Unknown"
+    body, kind = refusal.body if refusal.body is not None else f"{name}\n", "text/plain; charset=utf-8"
+    if refusal.code is not None:
+        envelope = terminal_event(Terminal(refusal.code, "Refused, as the local server's script demands."))
+        body, kind = json.dumps(envelope), "application/json"
+    response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, body)
+    response.status_code, response.reason_phrase = refusal.status, name
+    headers = {"Content-Type": kind, **refusal.headers}
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = refusal.retry_after
+    for header, value in headers.items():
+        if header in response.headers:
+            del response.headers[header]
+        response.headers[header] = value
     return response
 
 

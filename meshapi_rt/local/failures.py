@@ -65,6 +65,7 @@ class Terminal:
 
     code: str
     message: str
+    closes_with: int | None = None
 
     @property
     def status(self) -> int:
@@ -74,7 +75,7 @@ class Terminal:
     @property
     def close_code(self) -> int:
         """The close code that follows the frame."""
-        return _ENDS.get(self.code, (503, 1011))[1]
+        return _ENDS.get(self.code, (503, 1011))[1] if self.closes_with is None else self.closes_with
 
 
 def error_event(refusal: Refusal, client_event_id: str | None) -> dict[str, Any]:

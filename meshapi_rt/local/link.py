@@ -12,24 +12,27 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from .armed import Armed
 from .failures import Refusal, Terminal, terminal_event
 from .handshake import Verdict
 from .host import Running, Timer, TranscriptionJob
 from .ids import new_id
 from .options import ServerOptions
-from .outbox import Outbox
+from .outbox import Action, Outbox
 from .pump import answer, start_thread, transcribe
 from .record import Record, SessionInfo
 from .rendering import Rendered
+from .script import Play
 from .session import Session, parse
 from .settings import SessionSettings
 from .turn import TurnItem
 from .values import Fail
+from .wire import Connection
 
 __all__ = ["Link"]
 
@@ -53,7 +56,7 @@ class Link:
 
     def __init__(
         self,
-        ws: ServerConnection,
+        ws: Connection,
         verdict: Verdict,
         options: ServerOptions,
         record: Callable[[Record], None] | None,
@@ -62,7 +65,11 @@ class Link:
         limit = options.session_limit
         expires_at = int(time.time() + (_NO_LIMIT_SECONDS if limit is None else limit))
         self.model = verdict.model
+        assert ws.wire is not None
+        self.wire = ws.wire
+        self.number = ws.number
         self._ws = ws
+        self._play: Play | None = None  # the faults of this connection, if there are any
         self._options = options
         self._record = record
         self._responders = responders  # the name of the threads that answer
@@ -71,12 +78,14 @@ class Link:
         self._timers: weakref.WeakSet[asyncio.TimerHandle] = weakref.WeakSet()  # the loop holds them
         self._tasks: set[asyncio.Task[bool]] = set()  # held, as the loop does not hold them
         self._ended = False  # nothing is sent any more, but what waits in the outbox
-        self._finale: tuple[int, str] | None = None  # the close that follows an empty outbox
+        self._finale: Action | None = None  # the end that follows an empty outbox
         self._last_frame = self._loop.time()
         self.session = Session(self, SessionSettings(verdict.session_type, verdict.model, expires_at))
 
-    async def run(self) -> None:
-        """Carry the session until one side ends it."""
+    async def run(self, faults: Sequence[Armed] = ()) -> None:
+        """Carry the session until one side ends it, or a fault does."""
+        if faults:
+            self.arm(faults)
         self.session.open()
         tasks = [asyncio.ensure_future(self._write())]
         if self._options.ping_interval is not None:
@@ -94,9 +103,15 @@ class Link:
         """End the session with a terminal error and a close; what was sent before still goes out."""
         if self._ended:
             return
-        self._put(terminal_event(terminal))
+        self._say(terminal_event(terminal))
+        self.finish(partial(self._ws.close, terminal.close_code, terminal.code))
+
+    def finish(self, finale: Action) -> None:
+        """End the session; *finale* ends the connection behind what was sent before. The first one counts."""
+        if self._finale is not None:
+            return
         self._stop()
-        self._finale = (terminal.close_code, terminal.code)
+        self._finale = finale
         self._outbox.put("")  # wakes the writer
         self._loop.call_later(_CLOSE_SECONDS, self.cut)
 
@@ -116,6 +131,14 @@ class Link:
         items = tuple(TurnItem.of(item) for item in self.session.conversation.items)
         return SessionInfo(settings.id, self.model, settings.wire(), items)
 
+    def arm(self, faults: Sequence[Armed]) -> list[asyncio.Future[None]]:
+        """Let faults wait for their moment; what comes back is done when those have happened that do not wait."""
+        if self._ended:
+            return []
+        if self._play is None:
+            self._play = Play(self, self.number)
+        return self._play.arm(faults)
+
     def _stop(self) -> None:
         self._ended = True
         self._outbox.release()
@@ -130,18 +153,29 @@ class Link:
         """Queue an event; the only way out for a session."""
         if self._ended:
             return
-        event = {"type": event["type"], "event_id": event.get("event_id") or new_id("event"), **event}
-        if self._options.binary_audio and event["type"] == "response.output_audio.delta":
-            audio = base64.b64decode(event["delta"])
-            self._note("server", None, len(audio))
-            self._outbox.put(audio)
-        else:
-            self._put(event)
+        self._say({"type": event["type"], "event_id": event.get("event_id") or new_id("event"), **event})
 
-    def _put(self, event: dict[str, Any]) -> None:
-        frame = json.dumps(event)
-        self._note("server", frame, len(frame))
+    def _say(self, event: dict[str, Any]) -> None:
+        if self._play is None:
+            self.put(event)
+        else:
+            self._play.send(event)
+
+    def put(self, frame: dict[str, Any] | str | bytes) -> None:
+        """Queue an event or a frame as it is, unless the session has ended."""
+        if self._ended:
+            return
+        if isinstance(frame, dict):
+            if self._options.binary_audio and frame["type"] == "response.output_audio.delta":
+                frame = base64.b64decode(frame["delta"])
+            else:
+                frame = json.dumps(frame)
+        self._note("server", frame if isinstance(frame, str) else None, len(frame))
         self._outbox.put(frame)
+
+    def queue(self, action: Action) -> None:
+        """Have something done between the frames queued before and those queued later."""
+        self._outbox.put_action(action)
 
     def answer(self, running: Running) -> None:
         """Let the responder answer on a thread of its own."""
@@ -234,6 +268,7 @@ class Link:
         try:
             async for frame in self._ws:
                 self._last_frame = self._loop.time()
+                await self.wire.may_read()
                 if not self._ended:  # afterwards frames are read only to find the close
                     self._receive(frame)
                     await self._outbox.wait_below(_CLIENT_LIMIT)
@@ -245,21 +280,25 @@ class Link:
             await self._ws.wait_closed()
 
     def _receive(self, frame: str | bytes) -> None:
+        self._note("client", frame if isinstance(frame, str) else None, len(frame))
+        if self._play is not None:
+            self._play.received(frame)
+            if self._ended:  # a fault came first
+                return
         if isinstance(frame, str):
-            self._note("client", frame, len(frame))
             self.session.receive(frame)
-        else:
-            self._note("client", None, len(frame))
-            if self._options.binary_audio and frame:
-                self.session.receive_audio(frame)
+        elif self._options.binary_audio and frame:
+            self.session.receive_audio(frame)
 
     async def _write(self) -> None:
         try:
             while self._finale is None or not self._outbox.empty:
                 frame = await self._outbox.take()
-                if frame:
-                    await self._ws.send(frame)
-            await self._ws.close(*self._finale)
+                if not isinstance(frame, (str, bytes)):
+                    await frame()
+                elif frame:
+                    await self.wire.send(frame)
+            await self._finale()
         except ConnectionClosed:
             self._stop()
 

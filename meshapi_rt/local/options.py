@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from ..errors import ConfigurationError
+from .faults import Faults
 from .responder import Responder, parrot
 
 __all__ = ["ServerOptions"]
@@ -68,6 +69,11 @@ def _context(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         _refuse(attribute, value, "takes an ssl.SSLContext with a certificate, or None for no TLS")
 
 
+def _faults(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Faults):
+        _refuse(attribute, value, "takes Faults(Drop(after=3), ...), or None for none")
+
+
 def _models(value: Collection[str] | None) -> frozenset[str] | None:
     if value is None:
         return None
@@ -98,3 +104,4 @@ class ServerOptions:
     auth_failure: str = attrs.field(default="frame", validator=_failure_form)
     max_sessions: int | None = attrs.field(default=None, validator=_count)
     record: bool = attrs.field(default=False, validator=_flag)
+    faults: Faults | None = attrs.field(default=None, validator=_faults)

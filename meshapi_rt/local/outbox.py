@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
-__all__ = ["Outbox"]
+__all__ = ["Action", "Outbox"]
+
+Action: TypeAlias = Callable[[], Awaitable[object]]
+"""Something that is done between two frames."""
 
 
 class Outbox:
     """A queue between a session, which never waits, and a socket, which does. Used on the loop's thread."""
 
     def __init__(self) -> None:
-        self._frames: deque[str | bytes] = deque()
+        self._frames: deque[str | bytes | Action] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
         self._taken = asyncio.Event()
@@ -24,14 +29,20 @@ class Outbox:
         self._bytes += len(frame)
         self._filled.set()
 
-    async def take(self) -> str | bytes:
+    def put_action(self, action: Action) -> None:
+        """Add something that is done when its turn comes."""
+        self._frames.append(action)
+        self._filled.set()
+
+    async def take(self) -> str | bytes | Action:
         """Wait for the next frame."""
         while not self._frames:
             self._filled.clear()
             await self._filled.wait()
         frame = self._frames.popleft()
-        self._bytes -= len(frame)
-        self._taken.set()
+        if isinstance(frame, (str, bytes)):
+            self._bytes -= len(frame)
+            self._taken.set()
         return frame
 
     @property

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import ConfigurationError, MissingExtraError
-from .failures import Terminal
+from .faults import injectable
 from .options import ServerOptions
 from .record import Record, SessionInfo
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..client import MeshAPI
     from .engine import Engine
+    from .faults import Fault, Faults
     from .responder import Responder
 
 __all__ = ["LocalServer", "run"]
@@ -62,6 +63,7 @@ class LocalServer:
             ``"status"`` answers the handshake with an HTTP status. Both exist (protocol.md 1.3).
         max_sessions: How many may be open at once; ``None``: any number.
         record: Keep every event in :attr:`transcript`.
+        faults: What goes wrong on purpose: :mod:`meshapi_rt.local.faults`.
 
     Raises:
         ConfigurationError: An argument cannot work.
@@ -89,6 +91,7 @@ class LocalServer:
         auth_failure: Literal["frame", "status"] = "frame",
         max_sessions: int | None = None,
         record: bool = False,
+        faults: Faults | None = None,
     ) -> None:
         try:
             from . import engine  # noqa: PLC0415, F401 - the extra is needed from here on
@@ -109,6 +112,7 @@ class LocalServer:
             auth_failure=auth_failure,
             max_sessions=max_sessions,
             record=record,
+            faults=faults,
         )
         # Guards _thread, _loop, _engine and _port. Held while the thread starts and stops; the thread
         # itself never takes it, and readers look without it: each name is set in one step.
@@ -276,12 +280,35 @@ class LocalServer:
 
         New sessions are still taken.
         """
-        terminal = Terminal("service_draining", "The service is being replaced; connect again.")
-        self._ask(lambda engine: engine.end_all(terminal), None)
+        self._ask(lambda engine: engine.drain_all(), None)
 
     def drop(self) -> None:
         """Cut every connection without a close frame, as a broken network does."""
         self._ask(lambda engine: engine.cut_all(), None)
+
+    def inject(self, fault: Fault) -> int:
+        """Let something go wrong in every open session; returns when it has.
+
+        Args:
+            fault: A fault with a moment waits for it, counted from now; one that concerns several events concerns
+                those to come; :class:`~meshapi_rt.local.faults.Refuse` waits for the next connections. ``times``
+                counts on each session by itself.
+
+        Returns:
+            How many sessions it was meant for; 0 where the server does not run.
+
+        Raises:
+            ConfigurationError: It is no fault, or one that only a server's own script can have.
+        """
+        engine, loop, fault = self._engine, self._loop, injectable(fault)
+        if engine is None or loop is None:
+            return 0
+        injecting = engine.inject(fault)
+        try:
+            return asyncio.run_coroutine_threadsafe(injecting, loop).result(_ANSWER_SECONDS)
+        except RuntimeError:  # the loop is closed
+            injecting.close()
+            return 0
 
     def _ask(self, question: Callable[[Engine], _T], stopped: _T) -> _T:
         """Have the server's thread do something, and wait for it; *stopped* where there is none."""
