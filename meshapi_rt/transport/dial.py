@@ -297,11 +297,20 @@ def _secured(sock: socket.socket, host: str, context: ssl.SSLContext, wait: Wait
     except ssl.SSLCertVerificationError as exc:
         raise ConnectError(_certificate_advice(host, exc, context)) from exc
     except OSError as exc:
+        if isinstance(exc, ssl.SSLError) and exc.reason in _TOO_OLD:
+            raise ConnectError(
+                f"{host} speaks no version of TLS that is safe: TLS 1.2 at least is wanted; have the server updated, "
+                "and check that no device in between interferes"
+            ) from exc
         raise ConnectError(
             f"the TLS handshake with {host} failed ({_told(exc)}): check that the port speaks TLS and that no "
             "device in between interferes"
         ) from exc
     return channel
+
+
+# OpenSSL's reasons: ours, and the server's alert.
+_TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"}
 
 
 def _told(exc: OSError) -> str:
