@@ -232,6 +232,27 @@ def test_stall_after_every_byte() -> None:
 # -- how the bytes come ---
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "opens"),
+    [
+        (b"Upgrade: w", b"X-Name: \xe4\xff\r\nUpgrade: W", True),
+        (b"Switching", b"Sw\xffitching", True),
+        (b"Connection: U", b"Connection: keep-alive, U", True),
+        (b"HTTP/1.1 101", b"HTTP/1.1\xa0101", False),
+        (b"101 ", b"101\t", False),
+        (b"101 ", b"1010 ", False),
+        (b"Connection", b"no colon\r\nConnection", False),
+        (b"Upgrade: w", b"X: y\r\n" * 200 + b"Upgrade: w", False),
+    ],
+)
+def test_odd_answers_to_the_handshake(old: bytes, new: bytes, opens: bool) -> None:
+    """Bytes that do not matter are let through, and the rest is a ConnectError with every version of the library."""
+    with peer(Faulty(SESSION, lambda data: data.replace(old, new, 1), fin)) as running:
+        got, end = talk(running)
+    assert got == (read(SESSION).messages if opens else [])
+    assert isinstance(end, SessionClosed if opens else ConnectError)
+
+
 def test_byte_by_byte() -> None:
     """Nothing depends on where a segment ends."""
 

@@ -87,7 +87,8 @@ class _Stream:
             self.failure = exc
             raise
         head = self._ask.secret.redact(bytes(self.answer.head).decode("latin-1"))
-        self._unread = re.sub(r"(?im)^set-cookie[ \t]*:.*\r\n", "", head).encode("latin-1")
+        # Nothing that counts is beyond ASCII, and the library stumbles over what is no UTF-8.
+        self._unread = re.sub(r"(?im)^set-cookie[ \t]*:.*\r\n", "", head).encode("ascii", "replace")
         return len(request)
 
     def _filled_in(self, request: bytes) -> memoryview:
@@ -134,7 +135,7 @@ def upgrade(channel: Channel, ask: Upgrade, wait: Wait) -> bytes:
     except BaseException as exc:
         if stream.failure is not None:
             raise stream.failure from stream.failure.__cause__
-        if not isinstance(exc, websocket.WebSocketException):
+        if not isinstance(exc, (websocket.WebSocketException, ValueError, IndexError)):  # 1.8 lets the latter two out
             raise
         told = str(exc).replace(stream.placeholder, "***")
         raise ConnectError(
