@@ -166,6 +166,8 @@ def _parse(
         body = memoryview(b"") if bare else _body(answer)
     except (http.client.HTTPException, ValueError):
         raise _no_http(head, redact) from None
+    finally:
+        answer.close()  # as garbage it may be finalized behind its stream, and Python 3.13 prints that
     return Response(
         status=answer.status,
         reason=answer.reason,
