@@ -118,7 +118,7 @@ class Engine:
         """Let a fault happen in, or wait on, every open session; return how many it concerns."""
         if isinstance(fault, Refuse):
             self._script.arm(fault)
-            return len(self.links)
+            return 0
         links = [link for link in self.links if fault.concerns(link.number)]
         done = [future for link in links for future in link.arm([Armed(fault)])]
         if done:

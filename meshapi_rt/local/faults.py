@@ -86,7 +86,9 @@ class Drop(WireAct):
 
 @attrs.frozen(repr=False)
 class Reset(WireAct):
-    """Reset the connection (RST), as a network does that forgot about it."""
+    """Reset the connection (RST), as a network does that forgot about it. What the client has not read by then may
+    be lost: systems differ in that.
+    """
 
 
 @attrs.frozen(repr=False)
@@ -153,6 +155,9 @@ class Refuse(Fault):
 @attrs.frozen(repr=False)
 class Stall(WireAct):
     """Stop reading, writing, or both; the socket stays open. Pings are not answered either.
+
+    A session that stalls for ever ends at its limits, by another fault, or with the server: nobody reads that the
+    client has gone.
 
     Attributes:
         seconds: How long; ``None``: for ever. What was held back then arrives.
@@ -314,7 +319,7 @@ class Faults:
 
     def __init__(self, *faults: Fault) -> None:
         for fault in faults:
-            if not isinstance(fault, (Refuse, Act, Twist)):
+            if not isinstance(fault, Fault) or type(fault) in (Fault, Scripted, Act, WireAct, Twist):
                 raise ConfigurationError(f"Faults takes faults such as Drop(after=3), not {fault!r}")
         self.__attrs_init__(faults)
 

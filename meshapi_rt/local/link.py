@@ -75,6 +75,7 @@ class Link:
         self._responders = responders  # the name of the threads that answer
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox()
+        self.queue: Callable[[Action], None] = self._outbox.put_action
         self._timers: weakref.WeakSet[asyncio.TimerHandle] = weakref.WeakSet()  # the loop holds them
         self._tasks: set[asyncio.Task[bool]] = set()  # held, as the loop does not hold them
         self._ended = False  # nothing is sent any more, but what waits in the outbox
@@ -113,7 +114,11 @@ class Link:
         self._stop()
         self._finale = finale
         self._outbox.put("")  # wakes the writer
-        self._loop.call_later(_CLOSE_SECONDS, self.cut)
+        self._loop.call_later(_CLOSE_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        left = self.wire.stall_left  # a stall that ends still lets out what it held, and the end
+        self._loop.call_later(left + _CLOSE_SECONDS if left else 0, self.cut)
 
     def cut(self) -> None:
         """End the connection without a close frame."""
@@ -123,6 +128,8 @@ class Link:
     async def go_away(self) -> None:
         """Close the connection, as the server stops."""
         self._stop()
+        if self.wire.stalled:
+            self.cut()
         await self._ws.close(1001, "the server stops")
 
     def info(self) -> SessionInfo:
@@ -172,10 +179,6 @@ class Link:
                 frame = json.dumps(frame)
         self._note("server", frame if isinstance(frame, str) else None, len(frame))
         self._outbox.put(frame)
-
-    def queue(self, action: Action) -> None:
-        """Have something done between the frames queued before and those queued later."""
-        self._outbox.put_action(action)
 
     def answer(self, running: Running) -> None:
         """Let the responder answer on a thread of its own."""

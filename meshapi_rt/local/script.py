@@ -44,12 +44,10 @@ class Stage(Protocol):
     """What a play needs of the connection that it plays on."""
 
     wire: Wire
+    queue: Callable[[Action], None]  # does something between the frames queued before and those queued later
 
     def put(self, frame: Event | str | bytes) -> None:
         """Queue an event, or the text or bytes of a frame."""
-
-    def queue(self, action: Action) -> None:
-        """Do something between the frames queued before and those queued later."""
 
     def finish(self, finale: Action) -> None:
         """End the session: nothing more is queued, and behind what is, *finale* ends the connection."""
@@ -147,11 +145,11 @@ class Play:
 
     def _do(self, fault: Fault, done: Callable[[], None]) -> None:
         stage, wire = self._stage, self._stage.wire
+        if isinstance(fault, (Drop, Reset)) and (fault.immediate or fault.after is not None):
+            wire.give_up()  # a moment in time, not a place behind some frame: it does not wait for a stall to end
         if isinstance(fault, Drop):
-            wire.give_up()
             stage.finish(_then(wire.drop, done))
         elif isinstance(fault, Reset):
-            wire.give_up()
             stage.finish(_then(wire.reset, done))
         elif isinstance(fault, Close):
             stage.finish(_then(partial(wire.close, fault.code, fault.reason), done))

@@ -8,17 +8,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import ConfigurationError, MissingExtraError
 from .faults import injectable
 from .options import ServerOptions
 from .record import Record, SessionInfo
+from .sightings import Sightings
 
 if TYPE_CHECKING:
     import ssl
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -122,12 +122,7 @@ class LocalServer:
         self._engine: Engine | None = None
         self._port = 0
         self._responders = ""  # the name of the threads that answer, in the present run
-        # Guards what the server's thread tells: counts and records. Held for a moment only.
-        self._changed = threading.Condition()
-        self._open = 0
-        self._total = 0
-        self._total_before = 0  # the total of earlier runs
-        self._records: list[Record] = []
+        self._seen = Sightings()
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -141,11 +136,11 @@ class LocalServer:
             if self._thread is not None:
                 raise ConfigurationError("the local server is running already; stop() it first")
             started: Future[int] = Future()
-            self._total_before = self._total
+            self._seen.begin()
             number = next(_numbers)
             self._responders = f"meshapi-rt-local-responder-{number}"
-            name = f"meshapi-rt-local-server-{number}"
-            self._thread = threading.Thread(target=self._run, args=(started,), name=name, daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+            self._thread.name = f"meshapi-rt-local-server-{number}"
             self._thread.start()
             try:
                 self._port = started.result()
@@ -185,9 +180,9 @@ class LocalServer:
 
         async def main() -> None:
             engine = Engine(self._options, self._responders)
-            engine.on_change = lambda: self._note_change(engine)
+            engine.on_change = lambda: self._seen.count(len(engine.links), engine.connections_total)
             if self._options.record:
-                engine.on_record = self._note_record
+                engine.on_record = self._seen.keep
             self._engine, self._loop = engine, asyncio.get_running_loop()
             await engine.main(started.set_result)
 
@@ -202,9 +197,7 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -256,19 +249,16 @@ class LocalServer:
     @property
     def connections_total(self) -> int:
         """Sessions opened since the server was made, refused ones not counted."""
-        with self._changed:
-            return self._total
+        return self._seen.total
 
     @property
     def transcript(self) -> list[Record]:
         """Every frame so far, in order; empty without ``record=True``."""
-        with self._changed:
-            return list(self._records)
+        return self._seen.records
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Wait until no session is open; false where *timeout* seconds were not enough."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._open == 0, timeout)
+        return self._seen.wait_idle(timeout)
 
     def wait(self) -> None:
         """Wait until the server is stopped; Ctrl-C gets through on every platform."""
@@ -287,15 +277,11 @@ class LocalServer:
         self._ask(lambda engine: engine.cut_all(), None)
 
     def inject(self, fault: Fault) -> int:
-        """Let something go wrong in every open session; returns when it has.
+        """Let something go wrong in every open session; returns when it has, and in how many.
 
         Args:
-            fault: A fault with a moment waits for it, counted from now; one that concerns several events concerns
-                those to come; :class:`~meshapi_rt.local.faults.Refuse` waits for the next connections. ``times``
-                counts on each session by itself.
-
-        Returns:
-            How many sessions it was meant for; 0 where the server does not run.
+            fault: One with a moment waits for it, counted from now; one that changes events changes those to come;
+                ``Refuse`` waits for connections to come. ``times`` counts on each session by itself.
 
         Raises:
             ConfigurationError: It is no fault, or one that only a server's own script can have.
@@ -306,14 +292,13 @@ class LocalServer:
         injecting = engine.inject(fault)
         try:
             return asyncio.run_coroutine_threadsafe(injecting, loop).result(_ANSWER_SECONDS)
-        except RuntimeError:  # the loop is closed
+        except (RuntimeError, CancelledError):  # the server has stopped, or stops
             injecting.close()
             return 0
 
     def _ask(self, question: Callable[[Engine], _T], stopped: _T) -> _T:
         """Have the server's thread do something, and wait for it; *stopped* where there is none."""
-        engine = self._engine
-        answer: Future[_T] = Future()
+        engine, answer = self._engine, Future[_T]()
 
         def work() -> None:
             assert engine is not None
@@ -335,16 +320,6 @@ class LocalServer:
         except RuntimeError:  # its loop is closed
             return False
         return True
-
-    def _note_change(self, engine: Engine) -> None:
-        with self._changed:
-            self._open = len(engine.links)
-            self._total = self._total_before + engine.connections_total
-            self._changed.notify_all()
-
-    def _note_record(self, record: Record) -> None:
-        with self._changed:
-            self._records.append(record)
 
 
 def run(

@@ -43,7 +43,8 @@ class Twister:
 
     def put_all(self, events: list[Event]) -> None:
         """Send what was held back."""
-        held, events[:] = list(events), []
+        held = list(events)
+        events.clear()  # before any goes out: that may end what they waited for once more
         for event in held:
             self.put(event)
 
@@ -113,47 +114,50 @@ class _Delay(Twister):
 
 
 class _LateTranscription(Twister):
-    """Holds the transcription of one item at a time; which item is late is decided when it is committed."""
+    """Decides at the first transcription event of an item whether it is held back."""
 
     def __init__(self, fault: LateTranscription, *rest: Any) -> None:
         super().__init__(*rest)
         self._seconds = fault.seconds
-        self._committed: list[str] = []
-        self._late: set[str] = set()
+        self._wanted = True  # the session asks for transcription
+        self._committed: list[str] = []  # items that will be transcribed, in the order of speech
+        self._begun: set[str] = set()
         self._held: dict[str, list[Event]] = {}
 
     def change(self, event: Event) -> list[Event]:
-        item_id = event.get("item_id")
-        if event["type"] == "input_audio_buffer.committed" and item_id is not None:
-            self._committed.append(item_id)
-        if item_id is None or not event["type"].startswith(_TRANSCRIPTION):
+        kind, item_id = event["type"], event.get("item_id")
+        if kind in ("session.created", "session.updated"):
+            self._wanted = bool(event["session"]["audio"]["input"].get("transcription"))
+        if kind == "input_audio_buffer.committed" and self._wanted:
+            self._committed.append(event["item_id"])
+        if item_id not in self._committed or not kind.startswith(_TRANSCRIPTION):
             return [event]
-        if item_id not in self._held and item_id in self._committed:
-            self._begin(item_id, event)
-        if item_id not in self._late:
+        if item_id not in self._begun:
+            if self._is_fit(item_id) and self.watch.takes(event):
+                self._hold(item_id)
+            self._begun.add(item_id)
+        if item_id not in self._held:
             return [event]
         self._held[item_id].append(event)
         return []
 
-    def _begin(self, item_id: str, event: Event) -> None:
-        """Decide, at its first event, whether an item's transcription is held back."""
-        self._held[item_id] = []
-        if self._seconds is None and self._late:  # another one waits for this one
-            return
-        if self.watch.takes(event):
-            self._late.add(item_id)
-            if self._seconds is not None:
-                self.later(self._seconds, lambda: self._release(item_id))
+    def _is_fit(self, item_id: str) -> bool:
+        """Tell whether to be late would change anything: threads may have mixed the order already."""
+        if self._seconds is not None:
+            return True
+        at = self._committed.index(item_id)
+        in_order = self._begun.issuperset(self._committed[:at]) and self._begun.isdisjoint(self._committed[at + 1 :])
+        return in_order and not self._held
 
-    def _release(self, item_id: str) -> None:
-        self._late.discard(item_id)
-        self.put_all(self._held[item_id])
+    def _hold(self, item_id: str) -> None:
+        self._held[item_id] = []
+        if self._seconds is not None:
+            self.later(self._seconds, lambda: self.put_all(self._held.pop(item_id)))
 
     def went_out(self, event: Event) -> None:
         if self._seconds is None and event["type"] in _TRANSCRIBED:
-            for item_id in tuple(self._late):
-                if item_id != event["item_id"]:
-                    self._release(item_id)
+            for item_id in tuple(self._held):
+                self.put_all(self._held.pop(item_id))
 
 
 class _LateDeltas(Twister):

@@ -46,6 +46,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._brake: Brake | None = None
         self._delays: list[float] = []
+        self._stalled_until = 0.0  # by the loop's clock
         self._deaf = 0  # how many stalls keep it from reading
         self._reads = asyncio.Event()
         self._reads.set()
@@ -58,6 +59,16 @@ class Wire:
             self._brake = Brake(self._connection.transport)
             self._connection.transport = self._brake
         return self._brake
+
+    @property
+    def stalled(self) -> bool:
+        """A stall holds it up at present."""
+        return self._deaf > 0 or (self._brake is not None and self._brake.held)
+
+    @property
+    def stall_left(self) -> float:
+        """Seconds until the last of the stalls ends that do end."""
+        return max(0.0, self._stalled_until - self._loop.time()) if self.stalled else 0.0
 
     async def send(self, frame: str | bytes) -> None:
         """Send a frame, when the line takes it."""
@@ -85,6 +96,7 @@ class Wire:
         if fault.writing:
             self.brake.hold()
         if fault.seconds is not None:
+            self._stalled_until = max(self._stalled_until, self._loop.time() + fault.seconds)
             self._loop.call_later(fault.seconds, self._unstall, fault)
 
     def _unstall(self, fault: Stall) -> None:
