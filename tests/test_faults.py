@@ -352,22 +352,22 @@ def test_wrong_frames_end_every_session_within_bounds() -> None:
 
 def events_in(data: bytes) -> tuple[list[str], bytes]:
     """Read masked frames; return the types of the events, and the bytes of a frame that is not whole."""
-    types = []
-    while len(data) >= 2:
-        assert data[0] in (0x80 | TEXT, 0x80 | CLOSE, 0x80 | PING, 0x80 | PONG)
-        assert data[1] & 0x80
-        width = {126: 2, 127: 8}.get(data[1] & 0x7F, 0)
-        length = int.from_bytes(data[2 : 2 + width], "big") if width else data[1] & 0x7F
-        begin = 2 + width + 4
+    types, at = [], 0
+    while len(data) - at >= 2:
+        assert data[at] in (0x80 | TEXT, 0x80 | CLOSE, 0x80 | PING, 0x80 | PONG)
+        assert data[at + 1] & 0x80
+        width = {126: 2, 127: 8}.get(data[at + 1] & 0x7F, 0)
+        begin = at + 2 + width + 4
+        length = int.from_bytes(data[at + 2 : begin - 4], "big") if width else data[at + 1] & 0x7F
         if len(data) < begin + length:
             break
         key = data[begin - 4 : begin] * (length // 4 + 1)
         mask = int.from_bytes(key[:length], "big")
         payload = (int.from_bytes(data[begin : begin + length], "big") ^ mask).to_bytes(length, "big")
-        if data[0] == 0x80 | TEXT:
+        if data[at] == 0x80 | TEXT:
             types.append(json.loads(payload)["type"])
-        data = data[begin + length :]
-    return types, data
+        at = begin + length
+    return types, data[at:]
 
 
 class Hesitant:
@@ -451,6 +451,7 @@ def test_a_send_that_waits_for_another_leaves_the_session_alone() -> None:
             while True:
                 session.send({"type": "x.before"}, timeout=0.1)
                 before += 1
+                time.sleep(0.005)
         hesitant.go.set()
         first.join(LIMIT)
         session.send({"type": "x.after"}, timeout=LIMIT)
