@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import datetime
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -309,6 +310,15 @@ def test_the_systems_authorities_are_not_added_to(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "nothing"))
     assert default_context().cert_store_stats()["x509_ca"] == 1
+
+
+@pytest.mark.usefixtures("no_authorities")
+def test_folders_of_authorities_are_not_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where SSL_CERT_DIR names several, as OpenSSL allows."""
+    (tmp_path / "authorities").mkdir()
+    (tmp_path / "authorities" / "one.pem").touch()
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join([str(tmp_path / "nothing"), str(tmp_path / "authorities")]))
+    assert default_context().cert_store_stats()["x509_ca"] == 0
 
 
 # -- versions ---

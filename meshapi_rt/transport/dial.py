@@ -118,9 +118,15 @@ def default_context() -> ssl.SSLContext:
 def _has_authorities(context: ssl.SSLContext) -> bool:
     if context.cert_store_stats()["x509_ca"]:
         return True
-    folder = ssl.get_default_verify_paths().capath  # read only when a certificate is checked, so not counted
+    # Folders are read only when a certificate is checked, so they are not counted.
+    paths = ssl.get_default_verify_paths()
+    folders = os.environ.get(paths.openssl_capath_env, paths.openssl_capath).split(os.pathsep)
+    return any(_has_entries(Path(folder)) for folder in folders if folder)
+
+
+def _has_entries(folder: Path) -> bool:
     try:
-        return bool(folder and any(Path(folder).iterdir()))
+        return any(folder.iterdir())
     except OSError:
         return False
 
