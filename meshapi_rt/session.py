@@ -56,9 +56,9 @@ class RealtimeSession:
             SessionClosed: The session is closed (likewise ``ConnectionLost`` or the ``RealtimeError`` that
                 ended it).
         """
-        return self._engine.send(event, timeout)
+        return self._engine.sender.send(event, timeout)
 
-    def send_audio(self, audio: AudioLike, timeout: float | None = 30.0) -> None:
+    def send_audio(self, audio: AudioLike, timeout: float | None = 30.0) -> tuple[str, ...]:
         """Append audio to the input buffer: 24 kHz mono, 16 bit.
 
         Args:
@@ -66,12 +66,15 @@ class RealtimeSession:
                 ``(samples,)`` or ``(samples, 1)``. Empty audio sends nothing; an event carries 10 s at most.
             timeout: Seconds for all of it, as in :meth:`send`.
 
+        Returns:
+            The ``event_id`` of each event that was sent; none for binary frames.
+
         Raises:
             AudioFormatError: It is something else; the message says what was seen. Nothing was sent.
             TimedOut: As in :meth:`send`.
             SessionClosed: As in :meth:`send`.
         """
-        self._engine.send_audio(audio, timeout)
+        return self._engine.sender.send_audio(audio, timeout)
 
     # -- receiving ---
 

@@ -3,17 +3,64 @@
 from __future__ import annotations
 
 import gc
+import logging
+import re
 import threading
 import time
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from meshapi_rt import MeshAPI
+from meshapi_rt import MeshAPI, MeshAPIError
 
 from .peers import LIMIT, Peer
 
 TOKEN = "rsk_a-token-that-must-show-nowhere"
+
+
+class TokenWatch(logging.Handler):
+    """Looks at every log record and every exception of the package, in the whole run, for a token."""
+
+    pattern = re.compile(r"rsk_[A-Za-z0-9][A-Za-z0-9_-]{5,}")
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.leaks: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at a record as it would be printed."""
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1]:
+            text += "".join(traceback.format_exception(record.exc_info[1]))
+        self.look(text)
+
+    def look(self, text: str) -> None:
+        """Note a token in *text*."""
+        if self.pattern.search(text):
+            self.leaks.append(text)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def token_watch() -> Iterator[None]:
+    """No log line, of ours or of websocket-client, and no exception shows a token, in any test."""
+    watch, loggers = TokenWatch(), [logging.getLogger(name) for name in ("meshapi_rt", "websocket")]
+    plain = MeshAPIError.__init__
+
+    def watched(self: MeshAPIError, *args: Any) -> None:
+        watch.look(repr(args))
+        plain(self, *args)
+
+    for logger in loggers:
+        logger.addHandler(watch)
+    logging.getLogger("meshapi_rt").setLevel(logging.DEBUG)
+    MeshAPIError.__init__ = watched  # type: ignore[method-assign, assignment]
+    yield
+    del MeshAPIError.__init__
+    for logger in loggers:
+        logger.removeHandler(watch)
+    assert not watch.leaks
 
 
 def ours() -> list[str]:

@@ -1,0 +1,217 @@
+"""How a caller's events and audio get onto the current connection, or wait for the next one."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import pcm
+from .aside import Aside
+from .errors import ConnectionLost, MeshAPIError, TimedOut
+from .handover import Inbox, again
+from .message import encode_append, encode_event, event_object
+from .retired import beta_fields
+from .transport import Connection, CutOff, NotSent
+from .waiting import Wait
+
+__all__ = ["EventIds", "Sender"]
+
+log = logging.getLogger("meshapi_rt")
+
+_APPEND_SECONDS = 10  # of audio per append event; the limit is 15 MiB (protocol.md 1.5, T)
+# What makes no sense later: a session that connects again drops and counts it while there is no connection.
+_PERISHABLE = frozenset({"input_audio_buffer.append", "response.cancel", "conversation.item.truncate"})
+
+
+class EventIds:
+    """Unique ids for client events: a random part for the session, and a number."""
+
+    def __init__(self) -> None:
+        self._prefix = f"evt_{secrets.token_hex(6)}_"
+        # Guards _last.
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next(self) -> str:
+        """Return an id that was not given out before."""
+        with self._lock:
+            self._last += 1
+            return f"{self._prefix}{self._last}"
+
+
+class Sender:
+    """The sending side of a session; any thread.
+
+    Args:
+        inbox: Knows whether the session has ended.
+        aside: Is told of each ``session.update``.
+        ids: Makes event ids.
+        binary_audio: Send audio as binary frames.
+        reconnects: Whether a lost connection is followed by another.
+
+    Attributes:
+        unsaid_audio: Audio was appended and not committed.
+        last_used: When something was sent last, on the monotonic clock.
+    """
+
+    def __init__(self, inbox: Inbox, aside: Aside, ids: EventIds, *, binary_audio: bool, reconnects: bool) -> None:
+        self._inbox = inbox
+        self._aside = aside
+        self._ids = ids
+        self._binary_audio = binary_audio
+        self._reconnects = reconnects
+        self._warned_of_beta = False
+        self._make_lock()
+        self._connection: Connection | None = None  # None in a gap
+        self.dropped = 0
+        self.unsaid_audio = False
+        self.last_used = time.monotonic()
+
+    def _make_lock(self) -> None:
+        # Guards _connection and dropped; waited on for another connection. Held for attribute access only.
+        self._state = threading.Condition(threading.Lock())
+
+    # -- which connection ---
+
+    @property
+    def connection(self) -> Connection | None:
+        """The current connection; ``None`` in a gap and at the end."""
+        return self._connection
+
+    def use(self, connection: Connection | None) -> None:
+        """Send on *connection* from now on; ``None`` begins a gap. Waiting senders look again."""
+        with self._state:
+            self._connection = connection
+            self._state.notify_all()
+        if connection is None:
+            self.unsaid_audio = False
+
+    def wake(self) -> None:
+        """Let waiting senders see that the session has ended."""
+        with self._state:
+            self._state.notify_all()
+
+    def orphan(self) -> None:
+        """Forget locks that may be held by threads which do not exist in a forked child."""
+        self._make_lock()
+
+    # -- sending ---
+
+    def send(self, event: object, timeout: float | None) -> str:
+        """Send one event; return its ``event_id``."""
+        wait = Wait(timeout)
+        wire = event_object(event)
+        kind: str = wire["type"]
+        event_id: str = wire.get("event_id") or self._ids.next()
+        wire["event_id"] = event_id
+        payload = encode_event(wire)
+        mark = None
+        if kind == "session.update":
+            self._warn_of_beta(wire)
+            mark = partial(self._aside.expect, event_id)
+        elif kind.startswith("input_audio_buffer."):
+            self.unsaid_audio = kind.endswith(".append")
+        self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE)
+        log.debug("sent %s, %d bytes", kind, len(payload))
+        return event_id
+
+    def send_audio(self, audio: pcm.AudioLike, timeout: float | None) -> tuple[str, ...]:
+        """Send audio, in pieces of 10 s at most; return the ids of the events."""
+        wait = Wait(timeout)
+        whole = pcm.as_int16(audio).view(np.uint8).data
+        size = _APPEND_SECONDS * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE
+        ids: list[str] = []
+        for start in range(0, len(whole), size):
+            piece = whole[start : start + size]
+            if self._binary_audio:
+                self._hand_over(bytes(piece), wait, text=False, perishable=True)
+            else:
+                ids.append(self._ids.next())
+                self._hand_over(encode_append(ids[-1], piece), wait, perishable=True)
+            self.unsaid_audio = True
+            log.debug("sent audio of %d bytes", len(piece))
+        return tuple(ids)
+
+    def _hand_over(
+        self,
+        payload: bytes,
+        wait: Wait,
+        *,
+        text: bool = True,
+        mark: Callable[[], None] | None = None,
+        perishable: bool = False,
+    ) -> None:
+        """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
+        self.last_used = time.monotonic()
+        broken: Connection | None = None
+        while True:
+            connection = self._current(wait, broken, perishable=perishable)
+            if connection is None:
+                return
+            try:
+                connection.send(payload, wait, text=text, mark=mark)
+            except NotSent:
+                broken = connection
+            except CutOff as exc:
+                if not (perishable and self._drop()):
+                    raise self._cut_off() from exc.__cause__
+                return
+            else:
+                return
+
+    def _current(self, wait: Wait, broken: Connection | None, *, perishable: bool) -> Connection | None:
+        """Return a connection other than *broken*; ``None`` where the send was dropped and counted."""
+        with self._state:
+            while True:
+                end = self._inbox.ended
+                if end is not None:
+                    raise again(end)
+                if self._connection is not None and self._connection is not broken:
+                    return self._connection
+                if perishable and self._reconnects:
+                    self.dropped += 1
+                    return None
+                longest = wait.slice()
+                if longest == 0:
+                    raise TimedOut(
+                        f"nothing was sent within {wait.timeout:g} s: the connection is lost; the session is open and "
+                        "waits for another one"
+                    )
+                self._state.wait(longest)
+
+    def _drop(self) -> bool:
+        """Count a send as dropped, if the session goes on without it."""
+        with self._state:
+            goes_on = self._reconnects and self._inbox.ended is None
+            self.dropped += goes_on
+        return goes_on
+
+    def _cut_off(self) -> MeshAPIError:
+        """Say that a send broke off with its connection; the session may go on."""
+        end = self._inbox.ended
+        if end is not None:
+            return again(end)
+        lost = "the connection broke while an event was being sent; whether the server got it is unknown"
+        if self._reconnects:
+            return ConnectionLost(f"{lost}, so it is not sent again; the session connects again")
+        return ConnectionLost(lost)
+
+    def _warn_of_beta(self, wire: Mapping[str, Any]) -> None:
+        if self._warned_of_beta:
+            return
+        told = beta_fields(wire)
+        if told:
+            self._warned_of_beta = True
+            warnings.warn(
+                f"this session.update has the retired beta shape, which the gateway refuses: {told}",
+                UserWarning,
+                stacklevel=4,
+            )
