@@ -25,7 +25,8 @@ from meshapi_rt import (
 )
 from meshapi_rt.stats import Counters
 from meshapi_rt.transport.channel import Channel
-from meshapi_rt.transport.connection import Connection, Ended, NotSent
+from meshapi_rt.transport.connection import Connection, Ended
+from meshapi_rt.transport.outgoing import NotSent
 from meshapi_rt.waiting import Wait
 
 from .conftest import client_of, ours
@@ -616,7 +617,7 @@ def test_nothing_follows_our_close_frame() -> None:
     connection = Connection(
         Channel(ours_end), b"", max_message_size=1000, ping_interval=None, ping_timeout=None, counters=Counters()
     )
-    while not connection._urgent:  # as long as the socket takes every pong
+    while not connection._outgoing._urgent:  # as long as the socket takes every pong
         peers_end.sendall(frame(PING, b"x" * 125) * 10)
         connection.receive(timeout=0)
         connection.receive(timeout=0)

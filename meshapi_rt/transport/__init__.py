@@ -5,7 +5,7 @@ rest of it is replaced, each part for a reason (figures: messages per second aga
 
 - ``frames``: its frames are read with one ``recv`` per header, length and payload, its UTF-8 check is written
   in Python, it has no size limit and sends no close codes for violations. Ours is 2.5 times as fast and strict.
-- ``connection``: its ``close()`` beside a blocked reader hangs, and its timeout cuts frames in half.
+- ``connection`` and ``outgoing``: its ``close()`` beside a blocked reader hangs, and its timeout cuts frames in half.
 - ``channel``: it reads and writes one SSL object from two threads at once, a data race inside OpenSSL.
 - ``dial``: its name look-up, TCP, proxy and TLS steps share no deadline and cannot be cancelled.
 - ``handshake`` and ``http_head``: its redirects, its cookie jar, its ``Origin`` and its trace, which shows the
@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 from ..secret import Secret
 from ..stats import Counters
 from ..waiting import Wait
-from .connection import Connection, CutOff, Ended, Ending, NotSent
+from .connection import Connection, Ended, Ending
 from .dial import default_context, dial, find_proxy, is_loopback
 from .handshake import Upgrade, upgrade
+from .outgoing import CutOff, NotSent
 
 __all__ = [
     "Connection",

@@ -164,7 +164,7 @@ def _parse(
     try:
         answer.begin()
         body = memoryview(b"") if bare else _body(answer)
-    except (http.client.HTTPException, ValueError):
+    except (http.client.HTTPException, ValueError, ConnectTimeout):
         raise _no_http(head, redact) from None
     finally:
         answer.close()  # as garbage it may be finalized behind its stream, and Python 3.13 prints that
