@@ -10,7 +10,7 @@ demo: $(VENV)/.local  ## Send a recorded question, hear the answer: answer.wav
 	$(BIN)/meshapi-rt talk examples/question.wav -o answer.wav
 
 test: $(VENV)/.dev  ## Every test, with samples of the long proofs
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4
 
 check: $(VENV)/.dev  ## Style and types
 	$(BIN)/ruff format --check .
