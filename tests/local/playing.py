@@ -19,10 +19,12 @@ def playing(*script: faults.Fault, **options: Any) -> LocalServer:
     return LocalServer(faults=Faults(*script), **options)
 
 
-def end_of(client: Plain) -> tuple[list[str], BaseException | None, int | None]:
-    """Receive to the end: the types of events, what broke the line if anything, and the close code."""
+def end_of(client: Plain) -> tuple[list[str], str | int]:
+    """Receive to the end: the types of all events so far, and the close code, or ``dropped`` or ``reset``."""
     with pytest.raises(ConnectionClosed) as caught:
         while True:
             client.recv()
-    received = caught.value.rcvd
-    return types_of(client.events), caught.value.__cause__, received.code if received else None
+    types = types_of(client.events)
+    if caught.value.rcvd is not None:
+        return types, caught.value.rcvd.code
+    return types, "reset" if isinstance(caught.value.__cause__, ConnectionResetError) else "dropped"
