@@ -96,6 +96,8 @@ class RealtimeConnectParams:
             holds no slot; ``None`` for never. A call that waits for a message is receiving.
         reconnect: ``True`` or a :class:`ReconnectPolicy`: when the connection is lost or nears its end, another one
             is opened and the conversation restored on it, which a loop sees as one ``meshapi.reconnected`` message.
+        keep_audio: Keep the user's audio by turn, so that a turn without transcript can be restored too.
+        max_kept_audio_bytes: Bytes of audio that are kept; the oldest turns go first.
     """
 
     model: str = attrs.field(validator=_is_model)
@@ -120,6 +122,9 @@ class RealtimeConnectParams:
     reconnect: bool | ReconnectPolicy = attrs.field(
         default=False, validator=_is_kind((bool, ReconnectPolicy), "True, False or a ReconnectPolicy")
     )
+
+    keep_audio: bool = attrs.field(default=False, validator=_is_kind(bool, "True or False"))
+    max_kept_audio_bytes: int = attrs.field(default=64 * _MIB, validator=_is_size)
 
     @property
     def reconnect_policy(self) -> ReconnectPolicy | None:
@@ -267,6 +272,7 @@ class MeshAPI:
             keepalive=params.keepalive,
             keepalive_for=params.keepalive_for,
             policy=params.reconnect_policy,
+            kept_audio_bytes=params.max_kept_audio_bytes if params.keep_audio else 0,
         )
         engine = Engine(reopen=reopen, redact=self._secret.redact, counters=counters, options=options)
         engine.open(wait, for_first_frame=params.wait)
@@ -325,6 +331,8 @@ class Realtime:
         keepalive: float | None = 45.0,
         keepalive_for: float | None = 1800.0,
         reconnect: bool | ReconnectPolicy = False,
+        keep_audio: bool = False,
+        max_kept_audio_bytes: int = ...,
     ) -> RealtimeSession: ...
 
     def connect(  # type: ignore[misc]  # the keywords are those of RealtimeConnectParams

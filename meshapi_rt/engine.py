@@ -9,7 +9,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -24,6 +26,7 @@ from .errors import (
 )
 from .handover import Inbox
 from .history import History
+from .keeping import AudioKeeper
 from .message import RealtimeMessage
 from .opening import first_messages
 from .policy import ReconnectPolicy
@@ -51,6 +54,7 @@ class Options:
     keepalive: float | None
     keepalive_for: float | None
     policy: ReconnectPolicy | None
+    kept_audio_bytes: int  # 0 keeps none
 
 
 class Engine:
@@ -87,6 +91,9 @@ class Engine:
         self._dropped_before = 0  # the last reconnect
         self._last_used = time.monotonic()
         self._taken = 0
+        self._keeper = AudioKeeper(options.kept_audio_bytes) if options.kept_audio_bytes else None
+        self._as_text: set[str] = set()  # assistant items that were restored as text
+        self._heard: deque[dict[str, Any]] = deque()  # truncates of those, for the mirror; any thread appends
         self._upkeep = Upkeep(options.keepalive, options.keepalive_for, options.policy)
         self.inbox = Inbox(options.max_unread_bytes)
         self.history = History()
@@ -98,6 +105,7 @@ class Engine:
             self._ids,
             binary_audio=options.binary_audio,
             reconnects=options.policy is not None,
+            hooks=self,
         )
         self._pump = Pump(self.inbox, self, counters, redact=redact)
         _engines.add(self)
@@ -121,6 +129,22 @@ class Engine:
         self._upkeep.connected(time.monotonic(), None)
         self._pump.start(connection, first)
 
+    # -- the sender's side: Hooks ---
+
+    def settles(self, wire: dict[str, Any]) -> bool:
+        """Keep a truncate of a restored item here: it has no audio on the server any more."""
+        if wire["type"] == "conversation.item.truncate" and wire.get("item_id") in self._as_text:
+            self._heard.append(wire)
+            return True
+        if self._keeper is not None and wire["type"] == "conversation.item.create":
+            self._keeper.created(wire)
+        return False
+
+    def hears(self, audio: memoryview | Mapping[str, Any]) -> None:
+        """Keep the user's audio, if that was asked for."""
+        if self._keeper is not None and self.history.takes_pcm:
+            self._keeper.appended(audio)
+
     # -- the reader's side: Keeper ---
 
     def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
@@ -133,9 +157,16 @@ class Engine:
                 self._upkeep.connected(time.monotonic(), self._expires_in())
             elif kind in AUDIO_DELTAS and message.audio is None:
                 log.warning("the audio of a %s event is not base64: msg.audio is None for it", kind)
+            if self._keeper is not None and message.event is not None:
+                self._keeper.observe(message.event)
             if not self._aside.is_ours(message):
                 shown.append(message)
+        self._note_heard()
         return shown
+
+    def _note_heard(self) -> None:
+        while self._heard:
+            self.history.truncated(self._heard.popleft())
 
     def _expires_in(self) -> float | None:
         expires = self.history.expires_at
@@ -191,12 +222,13 @@ class Engine:
         began = time.monotonic()
         cut = [clause for clause in (self._cut_by(end),) if clause]
         self.sender.use(None)
+        self._note_heard()
         log.info("connecting again: %s", _why(end))
         try:
             revived = revive(
                 reopen=self._reopen,
                 policy=self._policy,
-                replay=plan_replay(self.history, self._policy.restore_items),
+                replay=plan_replay(self.history, self._policy.restore_items, self._kept_audio),
                 next_id=self._ids.next,
                 redact=self._redact,
                 closing=self._told_to_close,
@@ -221,6 +253,9 @@ class Engine:
         )
         return revived.connection, [told, *messages]
 
+    def _kept_audio(self, item_id: str) -> bytes | None:
+        return self._keeper.audio_of(item_id) if self._keeper is not None else None
+
     def _cut_by(self, end: MeshAPIError | RenewNow) -> str | None:
         return end.cut if isinstance(end, RenewNow) else self._busy()
 
@@ -232,6 +267,11 @@ class Engine:
         if revived.settings is not None:
             self.history.observe(revived.settings)
         self._aside.forget_connection(set(revived.unfinished))
+        if self._keeper is not None:
+            self._keeper.forget_connection()
+        self._as_text.update(
+            item.id for item in self.history.items if item.role == "assistant" and item.id in revived.restored
+        )
         return revived.messages
 
     def _given_up(self, end: MeshAPIError | RenewNow, failure: MeshAPIError) -> MeshAPIError:

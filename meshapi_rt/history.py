@@ -105,6 +105,14 @@ class History:
         return isinstance(node, Mapping) and node.get("turn_detection", "") is None
 
     @property
+    def takes_pcm(self) -> bool:
+        """Whether the input format is PCM, as it is unless it was changed."""
+        node: Any = self.settings
+        for key in ("audio", "input", "format", "type"):
+            node = node.get(key) if isinstance(node, Mapping) else None
+        return node is None or node == "audio/pcm"
+
+    @property
     def session_type(self) -> str:
         """``realtime`` or ``transcription``."""
         kind = self.settings.get("type")
@@ -194,7 +202,8 @@ class History:
             del self._items[item_id]
             self._order.remove(item_id)
 
-    def _truncated(self, event: Mapping[str, Any]) -> None:
+    def truncated(self, event: Mapping[str, Any]) -> None:
+        """Note how far an item was heard; *event* is a ``conversation.item.truncated``, or the client's truncate."""
         item, end = self._known(event), event.get("audio_end_ms")
         if item is not None and isinstance(end, int):
             part = item.part(event.get("content_index"), "output_audio")
@@ -316,7 +325,7 @@ _HANDLERS: dict[str, Callable[[History, Mapping[str, Any]], None]] = {
     "conversation.item.done": History._item,
     "conversation.item.retrieved": History._item,
     "conversation.item.deleted": History._deleted,
-    "conversation.item.truncated": History._truncated,
+    "conversation.item.truncated": History.truncated,
     "conversation.item.input_audio_transcription.delta": lambda self, event: self._add_text(event, "input_audio"),
     "conversation.item.input_audio_transcription.completed": lambda self, event: self._add_text(
         event, "input_audio", "transcript"

@@ -204,6 +204,9 @@ class Pump:
     def _deliver(self, messages: list[RealtimeMessage]) -> None:
         if messages:
             self._last = messages[-1]
+            if log.isEnabledFor(logging.DEBUG):
+                for message in messages:
+                    log.debug("received %s, %d characters", message.type, len(message.text or ""))
             self._inbox.put_many(self._keeper.sift(messages))
 
     def _wait_for_room(self, connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,12 +30,13 @@ class Replay:
     lost: list[str]
 
 
-def plan_replay(history: History, newest: int) -> Replay:
+def plan_replay(history: History, newest: int, audio_of: Callable[[str], bytes | None]) -> Replay:
     """Plan the restoring of a conversation.
 
     Args:
         history: The mirror as it stood when the connection was lost.
         newest: How many items to restore at most; older ones are lost.
+        audio_of: Returns the PCM of a user's turn by its item id, where it was kept.
     """
     known = list(history.items)
     kept = known[len(known) - min(newest, len(known)) :]
@@ -42,7 +44,7 @@ def plan_replay(history: History, newest: int) -> Replay:
     calls = {item.call_id for item in kept if item.type == "function_call" and item.complete}
     items = []
     for item in kept:
-        made = _restored(item, calls)
+        made = _restored(item, calls, audio_of)
         if isinstance(made, str):
             lost.append(f"{made} ({item.id})")
         elif made is not None:
@@ -61,30 +63,36 @@ def _configuration(settings: Mapping[str, Any]) -> dict[str, Any] | None:
 _Made = dict[str, Any] | str | None  # the item's own fields; or why it is lost; or None for nothing to restore
 
 
-def _restored(item: Item, calls: set[str | None]) -> _Made:
+def _restored(item: Item, calls: set[str | None], audio_of: Callable[[str], bytes | None]) -> _Made:
+    if item.type == "message":
+        return _message(item, audio_of)
     maker = _MAKERS.get(item.type)
     return maker(item, calls) if maker else f"an item of the type {item.type}"
 
 
-def _message(item: Item, _calls: set[str | None]) -> _Made:
+def _message(item: Item, audio_of: Callable[[str], bytes | None]) -> _Made:
     if item.role == "assistant":
         told = [part.text for _, part in sorted(item.parts.items()) if part.text]
         if told:
             return {"role": "assistant", "content": [{"type": "output_text", "text": text} for text in told]}
         return None if not any(part.audio_bytes for part in item.parts.values()) else "a reply without transcript"
     role = item.role or "user"
-    content = [made for _, part in sorted(item.parts.items()) if (made := _input_part(part)) is not None]
+    content = [made for _, part in sorted(item.parts.items()) if (made := _input_part(part, audio_of(item.id)))]
     if content and len(content) == len(item.parts):
         return {"role": role, "content": content}
-    return f"a turn of the {role} without transcript"
+    return f"a turn of the {role} without transcript or kept audio"
 
 
-def _input_part(part: Part) -> dict[str, Any] | None:
+def _input_part(part: Part, audio: bytes | None) -> dict[str, Any] | None:
     if part.type == "input_image":
         if part.image_url is None:
             return None
         return {"type": "input_image", "image_url": part.image_url, "detail": part.detail or "auto"}
-    return {"type": "input_text", "text": part.text} if part.text else None
+    if part.text:
+        return {"type": "input_text", "text": part.text}
+    if part.type == "input_audio" and audio:
+        return {"type": "input_audio", "audio": base64.b64encode(audio).decode()}
+    return None
 
 
 def _call(item: Item, calls: set[str | None]) -> _Made:
@@ -100,7 +108,6 @@ def _output(item: Item, calls: set[str | None]) -> _Made:
 
 
 _MAKERS: dict[str, Callable[[Item, set[str | None]], _Made]] = {
-    "message": _message,
     "function_call": _call,
     "function_call_output": _output,
 }

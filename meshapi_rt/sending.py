@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from .retired import beta_fields
 from .transport import Connection, CutOff, NotSent
 from .waiting import Wait
 
-__all__ = ["EventIds", "Sender"]
+__all__ = ["EventIds", "Hooks", "Sender"]
 
 log = logging.getLogger("meshapi_rt")
 
@@ -47,6 +47,16 @@ class EventIds:
             return f"{self._prefix}{self._last}"
 
 
+class Hooks(Protocol):
+    """What a session wants to know of what goes out."""
+
+    def settles(self, wire: dict[str, Any]) -> bool:
+        """Look at an event, and tell whether it is settled here and must not go out."""
+
+    def hears(self, audio: memoryview | Mapping[str, Any]) -> None:
+        """Take note of audio that goes out now, raw or as an append event; in the order of the wire."""
+
+
 class Sender:
     """The sending side of a session; any thread.
 
@@ -56,18 +66,22 @@ class Sender:
         ids: Makes event ids.
         binary_audio: Send audio as binary frames.
         reconnects: Whether a lost connection is followed by another.
+        hooks: What the session wants to know before something goes out.
 
     Attributes:
         unsaid_audio: Audio was appended and not committed.
         last_used: When something was sent last, on the monotonic clock.
     """
 
-    def __init__(self, inbox: Inbox, aside: Aside, ids: EventIds, *, binary_audio: bool, reconnects: bool) -> None:
+    def __init__(
+        self, inbox: Inbox, aside: Aside, ids: EventIds, *, binary_audio: bool, reconnects: bool, hooks: Hooks
+    ) -> None:
         self._inbox = inbox
         self._aside = aside
         self._ids = ids
         self._binary_audio = binary_audio
         self._reconnects = reconnects
+        self._hooks = hooks
         self._warned_of_beta = False
         self._make_lock()
         self._connection: Connection | None = None  # None in a gap
@@ -112,6 +126,8 @@ class Sender:
         kind: str = wire["type"]
         event_id: str = wire.get("event_id") or self._ids.next()
         wire["event_id"] = event_id
+        if self._hooks.settles(wire):
+            return event_id
         payload = encode_event(wire)
         mark = None
         if kind == "session.update":
@@ -119,6 +135,7 @@ class Sender:
             mark = partial(self._aside.expect, event_id)
         elif kind.startswith("input_audio_buffer."):
             self.unsaid_audio = kind.endswith(".append")
+            mark = partial(self._hooks.hears, wire) if self.unsaid_audio else None
         self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE)
         log.debug("sent %s, %d bytes", kind, len(payload))
         return event_id
@@ -131,11 +148,12 @@ class Sender:
         ids: list[str] = []
         for start in range(0, len(whole), size):
             piece = whole[start : start + size]
+            mark = partial(self._hooks.hears, piece)
             if self._binary_audio:
-                self._hand_over(bytes(piece), wait, text=False, perishable=True)
+                self._hand_over(bytes(piece), wait, text=False, mark=mark, perishable=True)
             else:
                 ids.append(self._ids.next())
-                self._hand_over(encode_append(ids[-1], piece), wait, perishable=True)
+                self._hand_over(encode_append(ids[-1], piece), wait, mark=mark, perishable=True)
             self.unsaid_audio = True
             log.debug("sent audio of %d bytes", len(piece))
         return tuple(ids)

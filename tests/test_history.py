@@ -139,7 +139,7 @@ def test_nonsense_is_passed_over() -> None:
         for key in [*event, "session", "item_id", "audio_end_ms", "part", "content_index"]:
             if key != "type":
                 history.observe(decode_text(json.dumps({**event, key: wrong})))
-    plan_replay(history, 10)
+    plan_replay(history, 10, lambda _: None)
 
 
 # -- what is restored ---
@@ -162,7 +162,7 @@ def test_replay_of_a_conversation() -> None:
     history = mirror(
         {"type": "session.created", "session": settings}, user("a", "one"), *reply("b", "two"), call(), OUTPUT
     )
-    replay = plan_replay(history, 200)
+    replay = plan_replay(history, 200, lambda _: None)
     assert replay.update == {"type": "realtime", "instructions": "x"}
     assert replay.lost == []
     assert replay.items == [
@@ -177,7 +177,7 @@ def test_replay_tells_what_is_lost() -> None:
     """Turns without transcript, unfinished calls, outputs without call, items beyond the bound."""
     committed = {"type": "input_audio_buffer.committed", "item_id": "u", "previous_item_id": "a"}
     history = mirror(user("a", "old"), committed, call("incomplete"), OUTPUT)
-    replay = plan_replay(history, 3)
+    replay = plan_replay(history, 3, lambda _: None)
     assert replay.items == []
     told_lost = "; ".join(replay.lost)
     for clause in ("1 older items", "turn of the user without transcript", "not finished", "without its call"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from meshapi_rt import (
@@ -18,6 +20,7 @@ from meshapi_rt import (
     RealtimeSession,
     ReconnectPolicy,
     SessionClosed,
+    pcm,
 )
 from meshapi_rt.local import LocalServer
 
@@ -159,6 +162,72 @@ def test_a_spoken_turn_without_transcript_is_told_as_lost() -> None:
             server.drop()
             (lost,) = reconnected(session)["lost"]
             assert "turn of the user without transcript" in lost
+
+
+def test_kept_audio_restores_a_spoken_turn() -> None:
+    """With keep_audio: manual turns, and an item that was created with audio."""
+    rng = np.random.default_rng(7)
+    spoken, created = (rng.integers(-9000, 9000, 24_000, np.int16) for _ in range(2))
+    with LocalServer() as server:
+        with server.client().realtime.connect(model="m", reconnect=QUICK, keep_audio=True) as session:
+            configure(session)
+            session.send_audio(spoken[:10_000])
+            audio = base64.b64encode(spoken[10_000:].tobytes()).decode()
+            session.send({"type": "input_audio_buffer.append", "audio": audio})
+            session.send({"type": "input_audio_buffer.commit"})
+            session.wait_for("conversation.item.done", timeout=LIMIT)
+            content = [{"type": "input_audio", "audio": base64.b64encode(created.tobytes()).decode()}]
+            item = {"type": "message", "role": "user", "content": content}
+            session.send({"type": "conversation.item.create", "item": item})
+            session.wait_for("conversation.item.done", timeout=LIMIT)
+            for _ in range(2):
+                server.drop()
+                assert reconnected(session)["lost"] == []
+                first, second = server.sessions[0].items
+                assert np.array_equal(np.asarray(first.audio), spoken)
+                assert np.array_equal(np.asarray(second.audio), created)
+
+
+def test_kept_audio_restores_turns_that_voice_detection_cut() -> None:
+    """By the server's own clock: what it heard as the turn is what it gets back."""
+    silence, tone = np.zeros(24_000, np.int16), (9000 * np.sin(np.arange(24_000) * 0.2)).astype(np.int16)
+    with LocalServer() as server:
+        with server.client().realtime.connect(model="m", reconnect=QUICK, keep_audio=True) as session:
+            detection = {"type": "server_vad", "create_response": False}
+            settings = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+            session.send({"type": "session.update", "session": settings})
+            for _ in range(2):
+                for piece in pcm.split(np.concatenate([silence, tone, silence]), 0.1):
+                    session.send_audio(piece)
+                session.wait_for("conversation.item.done", timeout=LIMIT)
+            before = [np.asarray(item.audio) for item in server.sessions[0].items]
+            assert len(before) == 2
+            server.drop()
+            assert reconnected(session)["lost"] == []
+            after = [np.asarray(item.audio) for item in server.sessions[0].items]
+            assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_a_restored_reply_is_never_truncated_on_the_wire() -> None:
+    """It is text there now; the mirror keeps what was heard, and the next restore sends that."""
+    with LocalServer(record=True) as server:
+        with server.client().realtime.connect(model="m", reconnect=QUICK) as session:
+            configure(session)
+            settings = {"type": "realtime", "output_modalities": ["audio"]}
+            session.send({"type": "session.update", "session": settings})
+            turn(session, "one two three four five six")
+            reply = server.sessions[0].items[1].id
+            server.drop()
+            reconnected(session)
+            cut = {"type": "conversation.item.truncate", "item_id": reply, "content_index": 0, "audio_end_ms": 600}
+            session.send(cut)
+            server.drop()
+            reconnected(session)
+            heard = server.sessions[0].items[1].text
+            assert heard
+            assert "one two three four five six".startswith(heard)
+            assert heard != "one two three four five six"
+        assert not [r for r in server.transcript if r.event and r.event["type"] == "conversation.item.truncate"]
 
 
 def test_audio_that_was_not_committed_is_told_as_lost() -> None:
