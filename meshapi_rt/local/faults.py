@@ -81,7 +81,11 @@ __all__ = [
 
 @attrs.frozen(repr=False)
 class Drop(WireAct):
-    """End the connection without a close frame (FIN). What was sent before still arrives."""
+    """End the connection without a close frame (FIN). What was sent before still arrives.
+
+    Behind a frame or an event it waits for a stall to end that has an end; at a time of its own, or injected, it
+    does not, and what the stall held back is lost.
+    """
 
 
 @attrs.frozen(repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import logging
 import re
@@ -72,6 +73,13 @@ def test_examples(example: str) -> None:
 
     if isinstance(made, faults.Fault) and not isinstance(made, Send):
         assert eval(repr(made), names) == made  # noqa: S307
+
+
+def test_docstrings() -> None:
+    """What docstrings show is what happens."""
+    ran = doctest.testmod(faults)
+    assert ran.attempted > 0
+    assert ran.failed == 0
 
 
 def test_table() -> None:
