@@ -171,7 +171,10 @@ class Pump:
                 timeout = self._keeper.tick(connection)
                 if self._held is not None:
                     timeout = _HOLD if timeout is None else min(timeout, _HOLD)
-                batch = decode_batch(connection.receive(timeout), self._redact)
+                received = connection.receive(timeout)
+                if self._inbox.ended is not None:
+                    continue  # this side is closing: only the answer to that is waited for
+                batch = decode_batch(received, self._redact)
                 messages = self._released() + batch
                 if batch and self._keeper.announces_end(batch[-1]):
                     self._held = messages.pop()

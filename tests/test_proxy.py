@@ -117,7 +117,7 @@ def drip(line: Line) -> None:
         (lambda line: line.refuse("403 Forbidden"), "refused a tunnel.*403"),
         (lambda line: line.refuse("502 Bad Gateway", b"no such host"), "refused a tunnel.*502"),
         (lambda line: line.sock.sendall(b"SSH-2.0\r\n\r\n"), "does not speak HTTP"),
-        (lambda line: None, "proxy"),
+        (Line.read_request, "proxy"),
         (drip, "time ran out while waiting for the proxy"),
         (lambda line: line.stopping.wait(LIMIT), "time ran out while waiting for the proxy"),
     ],

@@ -107,6 +107,8 @@ class Connection:
         """
         deadline = Deadline(timeout)
         while True:
+            if self._abandoned:
+                raise Ended(self._end(Ending(code=1006, problem=self._outgoing.broken)))
             messages = self._decode()
             if messages:
                 return messages
@@ -150,8 +152,6 @@ class Connection:
 
     def _read(self) -> bool:
         """Receive what is there; tell whether there was news."""
-        if self._abandoned:
-            self._end(Ending(code=1006, problem=self._outgoing.broken))
         if self._ending is not None:
             return True
         try:
@@ -199,10 +199,12 @@ class Connection:
         self._outgoing.post(CLOSE, struct.pack("!H", violation.close_code))
         self._end(Ending(code=violation.close_code, problem=f"the server broke the protocol: {violation}"))
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: Ending) -> Ending:
+        """Note how it ended; the first ending counts, and is returned."""
         if self._ending is None:
             self._ending = ending
             self._outgoing.over = True
+        return self._ending
 
     # -- timers ---
 
