@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.local  ## Send a recorded question, hear the answer: answer.wav
 	$(BIN)/meshapi-rt talk examples/question.wav -o answer.wav
 
-test: $(VENV)/.dev  ## Every test, with samples of the long proofs
+test: $(VENV)/.test  ## Every test, with samples of the long proofs
 	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4
 
 check: $(VENV)/.dev  ## Style and types
@@ -17,7 +17,7 @@ check: $(VENV)/.dev  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-soak: $(VENV)/.dev  ## The long proofs, whole
+soak: $(VENV)/.test  ## The long proofs, whole
 	$(BIN)/python -m pytest -m soak --durations=0
 
 clean:
@@ -31,6 +31,10 @@ $(VENV)/.local: $(VENV)/.made setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
 	touch $@
 
+$(VENV)/.test: $(VENV)/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(VENV)/.local
+
 $(VENV)/.dev: $(VENV)/.made setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@ $(VENV)/.local
+	touch $@ $(VENV)/.test $(VENV)/.local
