@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 
+from .codecs import decode_base64, encode_base64, loads
 from .errors import EventError, RealtimeError
 from .retired import AUDIO_DELTAS
 
@@ -59,10 +58,6 @@ class RealtimeMessage:
         return f"<RealtimeMessage {', '.join(facts)}>"
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _unchanged(text: str) -> str:
     return text
 
@@ -80,7 +75,7 @@ def decode_text(text: str, redact: Callable[[str], str] = _unchanged) -> Realtim
         redact: Takes secrets out of what goes into an exception.
     """
     try:
-        event = json.loads(text, parse_constant=_no_constant)
+        event = loads(text)
     except (ValueError, RecursionError):
         return RealtimeMessage(None, text)
     if not isinstance(event, dict):
@@ -94,12 +89,11 @@ def decode_text(text: str, redact: Callable[[str], str] = _unchanged) -> Realtim
 
 
 def _audio_of(delta: object) -> bytes | None:
-    # Some versions of Python take padding behind a whole group (3.11: "AAAA====", 3.10: "AAAA==").
-    if not isinstance(delta, str) or len(delta) % 4 or delta.endswith("==="):
+    if not isinstance(delta, str):
         return None
     try:
-        return base64.b64decode(delta, validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(delta)
+    except ValueError:
         return None
 
 
@@ -180,5 +174,5 @@ def encode_append(event_id: str, audio: memoryview) -> bytes:
     """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
     return b'{"event_id":"%b","type":"input_audio_buffer.append","audio":"%b"}' % (
         event_id.encode(),
-        binascii.b2a_base64(audio, newline=False),
+        encode_base64(audio),
     )

@@ -1,0 +1,189 @@
+"""The faster codecs of ``[speed]`` and the standard library: the same results for every input."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from meshapi_rt import codecs
+
+from .peers import LIMIT
+
+EDGES = [
+    *("18446744073709551616", "-9223372036854775809", "1" * 30, "1" * 5000, "-0", "-0.0", "1e400", "-1e400", "1e-400"),
+    *('"\\ud800"', '"\\ud83d\\ude00"', '"\ud800"', '"\\u0000"', '"\x00"', '"\x7f"', '"\\x"', '"'),
+    *(
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "[1,]",
+        "{,}",
+        '{"a":1,"a":2}',
+        "01",
+        "1.",
+        ".5",
+        "+1",
+        "1E5",
+        " \t\r\n1 ",
+        "\ufeff1",
+    ),
+    *("", " ", "[" * 100_000, "[" * 150 + "]" * 150, "nul", "True", "'a'", "1 2", "/**/1", "\u00a01", "1\u0661"),
+]
+BASE64 = [
+    "",
+    "A",
+    "AA",
+    "AAA",
+    "AAAA",
+    "AA==",
+    "AB==",
+    "AAA=",
+    "AAB=",
+    "AAAA==",
+    "AAAA====",
+    "A===",
+    "=",
+    "====",
+    "AA=A",
+]
+BASE64 += ["AA==AA==", "AAAA\n", " AAAA", "AAA-", "AAA_", "AAAé", "AAA\x00", "AAAA" * 1000 + "AB=="]
+
+
+def outcome(work: Callable[[str], Any], given: str) -> tuple[bool, Any]:
+    try:
+        return True, work(given)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare values with their types, the order of keys and the sign of zero."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return one == other and math.copysign(1, one) == math.copysign(1, other)
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("text", EDGES, ids=lambda text: repr(text)[:24])
+def test_json_at_its_edges(text: str) -> None:
+    """Huge integers, half surrogates, NaN, depth: both take it with the same value, or both refuse it."""
+    assert same(list(outcome(codecs.loads, text)), list(outcome(codecs.plain_loads, text)))
+
+
+@pytest.mark.parametrize("text", BASE64, ids=lambda text: repr(text)[:24])
+def test_base64_at_its_edges(text: str) -> None:
+    """Odd padding, foreign characters, white space."""
+    assert outcome(codecs.decode_base64, text) == outcome(codecs.plain_decode_base64, text)
+
+
+@pytest.mark.parametrize("size", [*range(10), 4800])
+def test_base64_there_and_back(size: int) -> None:
+    """Encoding is the same text, and decodes to the same bytes."""
+    data = random.Random(size).randbytes(size)
+    text = codecs.encode_base64(data)
+    assert text == codecs.plain_encode_base64(memoryview(data))
+    assert codecs.decode_base64(text.decode()) == data
+
+
+class Maker:
+    """Makes JSON texts and base64 texts, most of them slightly damaged."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+
+    def value(self, depth: int = 0) -> Any:
+        rng, kind = self.rng, self.rng.randrange(12)
+        if kind < 3 and depth < 4:
+            return {
+                rng.choice(["a", "b", "ä", "type", "\u2028"]): self.value(depth + 1) for _ in range(rng.randrange(4))
+            }
+        if kind < 5 and depth < 4:
+            return [self.value(depth + 1) for _ in range(rng.randrange(4))]
+        number = rng.random() * 10.0 ** rng.randrange(-320, 308)
+        return rng.choice(
+            [None, True, 0, -1, 2**63, 2**64, 10 ** rng.randrange(40), number, "x", "😀", "\ud800", '"\\']
+        )
+
+    def damaged(self, text: str, alphabet: str, most: int) -> str:
+        for _ in range(self.rng.randrange(most)):
+            at = self.rng.randrange(len(text) + 1)
+            text = text[:at] + self.rng.choice(["", self.rng.choice(alphabet)]) + text[at + self.rng.randrange(2) :]
+        return text
+
+    def json(self) -> str:
+        text = json.dumps(self.value(), ensure_ascii=self.rng.random() < 0.5)
+        return self.damaged(text, '{}[]",:0123456789.eE+-\\utfnl \n\t\x00/bé\ud800NaIy', 4)
+
+    def base64(self) -> str:
+        text = "".join(self.rng.choices("ABCDabcd0189+/", k=self.rng.randrange(24)))
+        return self.damaged(text + "=" * self.rng.choice([0, 0, 0, 1, 2, 3, 4]), "=-_ \nAé%", 3)
+
+
+def compare(inputs: int, seed: int) -> None:
+    maker = Maker(seed)
+    for _ in range(inputs // 2):
+        text = maker.json()
+        assert same(list(outcome(codecs.loads, text)), list(outcome(codecs.plain_loads, text))), repr(text)
+        text = maker.base64()
+        assert outcome(codecs.decode_base64, text) == outcome(codecs.plain_decode_base64, text), repr(text)
+
+
+def test_damaged_texts() -> None:
+    """A sample; the soak has a million."""
+    compare(20_000, seed=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_million_damaged_texts() -> None:
+    """With a new seed each time, which a failure shows."""
+    compare(1_000_000, seed=int(time.time()))
+
+
+def test_the_suite_passes_on_the_standard_library() -> None:
+    """Receiving, sending and the codecs themselves, without what [speed] brings."""
+    tests = ["tests/test_receive.py", "tests/test_send.py", "tests/test_codecs.py"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "not soak",
+            *tests,
+            "-k",
+            "not suite",
+        ],
+        env={**os.environ, "MESHAPI_RT_PURE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=4 * LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_pure_means_pure() -> None:
+    """MESHAPI_RT_PURE=1 leaves the faster packages alone."""
+    program = "import sys, meshapi_rt; print({'msgspec', 'pybase64'} & set(sys.modules))"
+    env = {**os.environ, "MESHAPI_RT_PURE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
