@@ -208,9 +208,14 @@ class Pump:
         if messages:
             self._last = messages[-1]
             if log.isEnabledFor(logging.DEBUG):
-                for message in messages:
-                    log.debug("received %s, %d characters", message.type, len(message.text or ""))
+                self._log(messages)
             self._inbox.put_many(self._keeper.sift(messages))
+
+    def _log(self, messages: list[RealtimeMessage]) -> None:
+        for message in messages:
+            if self._inbox.ended is not None:
+                return  # this side closes, and does not wait for thousands of lines
+            log.debug("received %s, %d characters", message.type, len(message.text or ""))
 
     def _wait_for_room(self, connection: Connection) -> None:
         """Stop reading while the inbox is full; pings go on."""
