@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -229,22 +227,3 @@ def test_client_close_closes_every_session_at_once() -> None:
         assert client.sessions == ()
         with pytest.raises(ValueError, match="closed"):
             client.realtime.connect(model="m")
-
-
-def test_a_process_with_open_sessions_exits_at_once() -> None:
-    """Nothing of the package holds the interpreter's exit."""
-    program = """
-import sys, warnings
-from meshapi_rt import MeshAPI
-client = MeshAPI("rsk_x", sys.argv[1])
-sessions = [client.realtime.connect(model="m") for _ in range(20)]
-print("open", flush=True)
-"""
-    with peer(silent) as running:
-        done = subprocess.Popen([sys.executable, "-c", program, running.url], stdout=subprocess.PIPE, text=True)
-        assert done.stdout is not None
-        assert done.stdout.readline() == "open\n"
-        began = time.monotonic()
-        done.communicate(timeout=LIMIT)
-        assert time.monotonic() - began < 2
-        assert done.returncode == 0

@@ -6,17 +6,14 @@ import json
 import logging
 import pickle
 import socket
-import ssl
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import trustme
 import websocket
 
 import meshapi_rt
@@ -597,70 +594,3 @@ def test_a_dead_first_address_does_not_eat_the_deadline(monkeypatch: pytest.Monk
             assert time.monotonic() - began < 2
     for sock in (dead, *fillers):
         sock.close()
-
-
-# -- TLS ---
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-def serving(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context
-
-
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def test_a_session_over_tls(authority: trustme.CA) -> None:
-    """With the caller's context; the sessions of a client share one."""
-
-    def script(line: Line) -> None:
-        line.greet()
-        line.send({"type": "x.echo", "got": line.read_event()})
-        line.serve_until_close()
-
-    with peer(script, serving(authority.issue_cert("127.0.0.1"))) as running:
-        with client_of(running, ssl_context=trusting(authority)).realtime.connect(model=MODEL) as session:
-            event = {"type": "x.big", "text": "ä" * 200_000}
-            session.send(event)
-            echo = session.wait_for("x.echo", timeout=LIMIT).event
-            assert echo is not None
-            assert echo["got"]["text"] == event["text"]
-
-
-def test_ssl_cert_file_is_heard(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As OpenSSL documents it."""
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    with peer(orderly, serving(authority.issue_cert("127.0.0.1"))) as running:
-        client_of(running).realtime.connect(model=MODEL).close()
-
-
-@pytest.mark.parametrize(
-    ("host", "trusted", "says"), [("other.example", True, "check the host"), ("127.0.0.1", False, "SSL_CERT_FILE")]
-)
-def test_certificates_that_are_not_accepted(authority: trustme.CA, host: str, trusted: bool, says: str) -> None:
-    """Wrong host, unknown authority: one clear sentence each."""
-    context = trusting(authority) if trusted else None
-    with peer(orderly, serving(authority.issue_cert(host))) as running:
-        with pytest.raises(ConnectError, match=says):
-            client_of(running, ssl_context=context).realtime.connect(model=MODEL)
-
-
-def test_tls_to_a_server_without() -> None:
-    """One sentence that says to check the port."""
-
-    def script(line: Line) -> None:
-        line.sock.recv(1000)
-        line.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    with peer(script) as running, pytest.raises(ConnectError, match="TLS"):
-        MeshAPI(TOKEN, running.url.replace("http", "https")).realtime.connect(model=MODEL)

@@ -28,6 +28,7 @@ from meshapi_rt.local.faults import Fault
 from .conftest import client_of
 from .local.validation import assert_valid_client_events
 from .peers import HELLO, LIMIT, Line, peer
+from .test_close import in_thread
 
 QUICK = ReconnectPolicy(delay=0.01, max_delay=0.05)
 
@@ -341,27 +342,14 @@ def test_close_ends_a_reconnect_under_way_at_once() -> None:
         session.receive(timeout=LIMIT)
         gap.drop.set()
         in_gap(session)
-        ends: list[BaseException] = []
-
-        def waiting(work: Callable[[], object]) -> threading.Thread:
-            def run() -> None:
-                try:
-                    work()
-                except BaseException as exc:
-                    ends.append(exc)
-
-            thread = threading.Thread(target=run, daemon=True)
-            thread.start()
-            return thread
-
-        threads = [waiting(session.receive), waiting(lambda: session.send({"type": "x"}))]
-        threads[1].join(0.1)
+        waiting = [in_thread(session.receive), in_thread(lambda: session.send({"type": "x"}))]
+        waiting[1][0].join(0.1)
         began = time.monotonic()
         session.close()
         assert time.monotonic() - began < 0.5
-        for thread in threads:
+        for thread, raised in waiting:
             thread.join(LIMIT)
-        assert [type(end) for end in ends] == [SessionClosed, SessionClosed]
+            assert [type(end) for end in raised] == [SessionClosed]
 
 
 def test_a_pause_between_tries_is_ended_by_close_too() -> None:
