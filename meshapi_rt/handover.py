@@ -180,6 +180,9 @@ class Inbox:
                 self._waiting += 1
                 try:
                     self._arrived.wait(longest)
+                except BaseException:
+                    self._arrived.notify()  # it may have been this one's turn
+                    raise
                 finally:
                     self._waiting -= 1
 
