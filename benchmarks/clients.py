@@ -1,0 +1,296 @@
+"""The clients that are compared, each used as its own users would write it."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import itertools
+import json
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from . import wire
+from .wire import Scenario
+
+__all__ = ["CLIENTS", "Talk", "connect"]
+
+_DELTA = "response.output_audio.delta"
+_TOKEN = "rsk_benchmark"  # noqa: S105 - any token will do
+
+
+class Talk(Protocol):
+    """One session of one client, after the server's hello."""
+
+    def start(self) -> None:
+        """Ask for a response."""
+
+    def drain(self, pieces: list[Any]) -> None:
+        """Take messages until the response is done; put the audio of each, as bytes, into *pieces*."""
+
+    def send_audio(self, audio: Any) -> None:
+        """Append bytes or an int16 array to the server's input buffer."""
+
+    def exchange(self) -> None:
+        """Send a small event and take the answer."""
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        """Take messages until one of a type."""
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        """Tell *heard* the event id and the bytes of audio of each delta, until the session ends."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Ours:
+    """meshapi_rt."""
+
+    def __init__(self, url: str, scenario: Scenario, settings: dict[str, Any]) -> None:
+        from meshapi_rt import MeshAPI  # noqa: PLC0415 - each process imports what it measures, and no more
+
+        self._client = MeshAPI(_TOKEN, url)
+        self._session = self._client.realtime.connect(model=scenario.model, **settings)
+        self._session.receive()
+
+    def start(self) -> None:
+        self._session.send({"type": "response.create"})
+
+    def drain(self, pieces: list[Any]) -> None:
+        for message in self._session.events():
+            if message.audio is not None:
+                pieces.append(message.audio)
+            elif message.type == "response.done":
+                break
+
+    def send_audio(self, audio: Any) -> None:
+        self._session.send_audio(audio)
+
+    def exchange(self) -> None:
+        self._session.send({"type": "input_audio_buffer.clear"})
+        self._session.receive()
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        return self._session.wait_for(kind).event or {}
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        for message in self._session.events():
+            if message.audio is not None and message.event is not None:
+                heard(message.event["event_id"], len(message.audio))
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class Meshapi:
+    """The official ``meshapi``, synchronous."""
+
+    def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
+        _trust_for_certifi()
+        client = importlib.import_module("meshapi").MeshAPI(base_url=url, token=_TOKEN)
+        self._session = client.realtime.connect(model=scenario.model)
+        self._session.receive()
+
+    def start(self) -> None:
+        self._session.send({"type": "response.create"})
+
+    def drain(self, pieces: list[Any]) -> None:
+        for message in self._session:
+            if message.audio is not None:
+                pieces.append(message.audio)
+            elif message.event["type"] == "response.done":
+                break
+
+    def send_audio(self, audio: Any) -> None:
+        self._session.send_audio(audio if isinstance(audio, bytes) else audio.tobytes())
+
+    def exchange(self) -> None:
+        self._session.send({"type": "input_audio_buffer.clear"})
+        self._session.receive()
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        while (event := self._session.receive().event)["type"] != kind:
+            pass
+        return dict(event)
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        for message in self._session:
+            if message.audio is not None:
+                heard(message.event["event_id"], len(message.audio))
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class OpenAI:
+    """``openai``, synchronous."""
+
+    def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
+        client = importlib.import_module("openai").OpenAI(api_key=_TOKEN, base_url=f"{url}/v1")
+        self._connection = client.realtime.connect(model=scenario.model).enter()
+        self._connection.recv()
+
+    def start(self) -> None:
+        self._connection.response.create()
+
+    def drain(self, pieces: list[Any]) -> None:
+        for event in self._connection:
+            if event.type == _DELTA:
+                pieces.append(base64.b64decode(event.delta))
+            elif event.type == "response.done":
+                break
+
+    def send_audio(self, audio: Any) -> None:
+        data = audio if isinstance(audio, bytes) else audio.tobytes()
+        self._connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
+
+    def exchange(self) -> None:
+        self._connection.input_audio_buffer.clear()
+        self._connection.recv()
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        while (event := json.loads(self._connection.recv_bytes()))["type"] != kind:
+            pass
+        return dict(event)
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        for event in self._connection:
+            if event.type == _DELTA:
+                heard(event.event_id, len(base64.b64decode(event.delta)))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Naive:
+    """A loop over websocket-client, as its documentation begins."""
+
+    def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
+        ws = importlib.import_module("websocket").WebSocket()
+        ws.connect(f"{url.replace('http', 'ws', 1)}/v1/realtime?model={scenario.model}")
+        self._ws: Any = ws
+        ws.recv()
+
+    def start(self) -> None:
+        self._ws.send(json.dumps({"type": "response.create"}))
+
+    def drain(self, pieces: list[Any]) -> None:
+        while (event := json.loads(self._ws.recv()))["type"] != "response.done":
+            if event["type"] == _DELTA:
+                pieces.append(base64.b64decode(event["delta"]))
+
+    def send_audio(self, audio: Any) -> None:
+        data = audio if isinstance(audio, bytes) else audio.tobytes()
+        event = {"type": "input_audio_buffer.append", "audio": base64.b64encode(data).decode()}
+        self._ws.send(json.dumps(event))
+
+    def exchange(self) -> None:
+        self._ws.send(json.dumps({"type": "input_audio_buffer.clear"}))
+        json.loads(self._ws.recv())
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        while (event := json.loads(self._ws.recv()))["type"] != kind:
+            pass
+        return dict(event)
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        while text := self._ws.recv():
+            event = json.loads(text)
+            if event["type"] == _DELTA:
+                heard(event["event_id"], len(base64.b64decode(event["delta"])))
+
+    def close(self) -> None:
+        self._ws.close()
+
+
+class Raw:
+    """A socket that understands nothing: what the server, the kernel and TLS give at best."""
+
+    def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
+        where = urlsplit(url)
+        sock = socket.create_connection((where.hostname, where.port or 80))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if where.scheme == "https":
+            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=where.hostname)
+        lines = [f"GET /v1/realtime?model={scenario.model} HTTP/1.1", f"Host: {where.netloc}", "Connection: Upgrade"]
+        lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        hello = wire.frame(wire.HELLO)
+        seen = b""
+        while not seen.endswith(hello):
+            seen += sock.recv(4096)
+        self._sock = sock
+        self._scenario = scenario
+        self._start = wire.frame(b'{"type":"response.create"}', key=os.urandom(4))
+        self._appends = itertools.cycle(_appends(scenario.size) if scenario.kind == "collect" else [])
+
+    def start(self) -> None:
+        self._sock.sendall(self._start)
+
+    def drain(self, pieces: list[Any]) -> None:
+        del pieces  # it decodes nothing
+        size, count = self._scenario.size, self._scenario.number
+        left = count * len(wire.frame(wire.delta_event(bytes(size), 0))) + len(wire.frame(wire.DONE))
+        buffer = memoryview(bytearray(512 * 1024))
+        while left:
+            left -= self._sock.recv_into(buffer[: min(left, len(buffer))])
+
+    def send_audio(self, audio: Any) -> None:
+        del audio  # it has prepared its frames
+        self._sock.sendall(next(self._appends))
+
+    def exchange(self) -> None:
+        self._sock.sendall(self._start)
+        self._read_frame()
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        while (event := json.loads(self._read_frame()))["type"] != kind:
+            pass
+        return dict(event)
+
+    def _read_frame(self) -> bytes:
+        length = self._sock.recv(2, socket.MSG_WAITALL)[1]
+        if length == 126:
+            length = int.from_bytes(self._sock.recv(2, socket.MSG_WAITALL), "big")
+        return self._sock.recv(length, socket.MSG_WAITALL)
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        raise NotImplementedError("a raw socket tells no deltas apart")
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _appends(size: int) -> list[bytes]:
+    audio = (base64.b64encode(wire.chunk(size, number)) for number in range(wire.DISTINCT))
+    texts = [b'{"type":"input_audio_buffer.append","audio":"%b"}' % one for one in audio]
+    return [wire.frame(text, key=os.urandom(4)) for text in texts]
+
+
+def _trust_for_certifi() -> None:
+    """Let certifi name the authority in SSL_CERT_FILE: ``meshapi`` asks it, not the environment."""
+    authority = os.environ.get("SSL_CERT_FILE")
+    if authority:
+        try:
+            certifi = importlib.import_module("certifi")
+        except ImportError:
+            return  # then it asks the environment
+        certifi.where = lambda: authority  # type: ignore[attr-defined]
+
+
+CLIENTS: dict[str, Callable[[str, Scenario, dict[str, Any]], Talk]] = {
+    "ours": Ours,
+    "meshapi": Meshapi,
+    "openai": OpenAI,
+    "naive": Naive,
+    "raw": Raw,
+}
+
+
+def connect(name: str, url: str, scenario: Scenario, **settings: Any) -> Talk:
+    """Open a session of the named client and take the server's hello; *settings* are for ours alone."""
+    return CLIENTS[name](url, scenario, settings)

@@ -1,0 +1,225 @@
+"""Runs tasks: one server, a fresh process for each turn, the clients' turns interleaved over rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .rows import CORE, SPEED, Goal, Row, Task
+
+__all__ = ["Comparison", "Ports", "Samples", "available", "compare", "environment", "python", "run", "server", "turn"]
+
+Samples = dict[str, dict[str, list[float]]]
+"""Figures by row, client and round."""
+_PATIENCE = 300  # seconds for one turn
+_IMPORTS = {
+    SPEED: "import meshapi_rt",
+    CORE: "import meshapi_rt",
+    "meshapi": "import meshapi",
+    "openai": "import openai",
+    "libraries": "import attr, attrs, websocket",
+}
+_IMPORT_REPEATS = 3
+_ROOT = Path(__file__).parent.parent
+
+
+class Ports(NamedTuple):
+    """Where the server listens, and the file with the authority behind its certificate."""
+
+    plain: int
+    tls: int
+    authority: Path
+
+
+def available() -> set[str]:
+    """Return the clients that can be run here."""
+    names = {CORE, "naive", "raw", "numpy", "libraries"} | {name for name in ("meshapi", "openai") if find_spec(name)}
+    return names | {SPEED} if find_spec("orjson") and find_spec("pybase64") else names
+
+
+@contextlib.contextmanager
+def server() -> Iterator[Ports]:
+    """Have a server process for as long as the context lasts."""
+    import trustme  # noqa: PLC0415 - whoever only asks for the rows does without it
+
+    authority = trustme.CA()
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = Path(folder, "authority.pem"), Path(folder, "server.pem")
+        authority.cert_pem.write_to_path(str(ours))
+        authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(theirs))
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "benchmarks.server", str(theirs)],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            yield Ports(**json.loads(process.stdout.readline()), authority=ours)
+            process.stdin.close()
+
+
+def run(
+    tasks: Sequence[Task], clients: set[str], rounds: Callable[[Task], int], tell: Callable[[str], None]
+) -> tuple[Samples, list[str]]:
+    """Run every task; return its figures and what failed.
+
+    Args:
+        tasks: The work.
+        clients: Who may take part.
+        rounds: How many rounds a task has.
+        tell: Is told of the progress.
+    """
+    samples: Samples = defaultdict(lambda: defaultdict(list))
+    failures: list[str] = []
+    with server() as ports:
+        for task in tasks:
+            names = [name for name in task.clients if name in clients]
+            for number in range(rounds(task)):
+                tell(f"{task.name}{' over TLS' if task.tls else ''}: round {number + 1} of {rounds(task)}")
+                first = number % len(names)
+                for name in names[first:] + names[:first]:
+                    try:
+                        figures = _turn(task, name, ports)
+                    except (subprocess.SubprocessError, ValueError) as exc:
+                        failures.append(f"{task.name}, {name}: {_why(exc)}")
+                        figures = {}
+                    for row in task.rows:
+                        samples[row][name].append(figures.get(row, float("nan")))
+    return samples, failures
+
+
+def _why(exc: Exception) -> str:
+    stderr = getattr(exc, "stderr", None)
+    return str(stderr).strip().rsplit("\n", maxsplit=1)[-1] if stderr else str(exc)
+
+
+def _turn(task: Task, name: str, ports: Ports) -> dict[str, float]:
+    """Let one client do one task in a fresh process."""
+    env = environment(name, ports)
+    if task.name == "import":
+        return {"import": statistics.median(_import(_IMPORTS[name], env) for _ in range(_IMPORT_REPEATS))}
+    figures: list[dict[str, float]] = json.loads(
+        python(["-m", "benchmarks.worker", json.dumps([turn(task, name, ports)])], env)
+    )
+    return figures[0]
+
+
+def environment(name: str, ports: Ports) -> dict[str, str]:
+    """Return the environment of a worker: our mode, the authority to trust, and no proxy."""
+    left_out = ("_proxy", "meshapi_rt_pure")
+    env = {key: value for key, value in os.environ.items() if not key.lower().endswith(left_out)}
+    env["SSL_CERT_FILE"] = str(ports.authority)
+    if name == CORE:
+        env["MESHAPI_RT_PURE"] = "1"
+    return env
+
+
+def turn(task: Task, name: str, ports: Ports) -> dict[str, Any]:
+    """Return what a worker is to be asked for."""
+    url = f"https://127.0.0.1:{ports.tls}" if task.tls else f"http://127.0.0.1:{ports.plain}"
+    options = task.options
+    if name == "naive":  # it would hold everybody up
+        options = {key: _tenth(value) for key, value in options.items()}
+    return {"task": task.name, "client": "ours" if name in (SPEED, CORE) else name, "url": url, "options": options}
+
+
+def _tenth(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tenth(count) for key, count in value.items()}
+    return max(10, value // 10) if isinstance(value, int) else value
+
+
+def _import(statement: str, env: dict[str, str]) -> float:
+    code = f"import numpy, time; t = time.perf_counter(); {statement}; print(1000 * (time.perf_counter() - t))"
+    return float(python(["-c", code], env))
+
+
+def python(arguments: list[str], env: dict[str, str]) -> str:
+    """Run this Python; return what it printed."""
+    command = [sys.executable, *arguments]
+    done = subprocess.run(  # noqa: S603
+        command, cwd=_ROOT, env=env, capture_output=True, text=True, timeout=_PATIENCE, check=True
+    )
+    return done.stdout
+
+
+class Comparison(NamedTuple):
+    """One line of the table: a figure of ours, against a peer or alone.
+
+    Attributes:
+        row: What was measured.
+        mode: Which of our modes.
+        goal: Against whom, and the limits.
+        ours: Our median.
+        theirs: The peer's; ``None`` where there is none.
+        value: The median over the rounds of ours divided by theirs, or of ours.
+        low: The least of them.
+        high: The largest.
+    """
+
+    row: Row
+    mode: str
+    goal: Goal
+    ours: float
+    theirs: float | None
+    value: float
+    low: float
+    high: float
+
+    @property
+    def limit(self) -> float | None:
+        """The goal for this mode; ``None`` for none."""
+        return self.goal.limit(self.mode)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median reaches the goal; ``None`` without one."""
+        if self.limit is None:
+            return None
+        return self.value >= self.limit if self.row.more_is_better else self.value <= self.limit
+
+
+def compare(rows: Sequence[Row], samples: Samples) -> list[Comparison]:
+    """Return a line for every row, mode and peer that has figures."""
+    lines = []
+    for row in rows:
+        of_row = samples.get(row.key, {})
+        for mode in (SPEED, CORE):
+            for goal in row.goals:
+                line = _line(row, mode, goal, of_row)
+                if line is not None:
+                    lines.append(line)
+    return lines
+
+
+def _line(row: Row, mode: str, goal: Goal, figures: dict[str, list[float]]) -> Comparison | None:
+    ours = figures.get(mode, [])
+    theirs = figures.get(goal.against, []) if goal.against else [1.0] * len(ours)
+    pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=False) if not math.isnan(mine + other)]
+    if not pairs:
+        return None
+    ratios = [mine / other for mine, other in pairs if other] or [float("nan")]
+    return Comparison(
+        row=row,
+        mode=mode,
+        goal=goal,
+        ours=statistics.median(mine for mine, _ in pairs),
+        theirs=statistics.median(other for _, other in pairs) if goal.against else None,
+        value=statistics.median(ratios),
+        low=min(ratios),
+        high=max(ratios),
+    )

@@ -1,0 +1,245 @@
+"""A server that costs as little as possible, in a process of its own: ``python -m benchmarks.server``.
+
+It prints the ports of its plain and its TLS listener as JSON and serves until its standard input ends. One thread
+per connection over blocking sockets; floods are prebuilt frames in blocks of a megabyte.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import heapq
+import itertools
+import json
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from typing import NoReturn
+from urllib.parse import parse_qs, urlsplit
+
+from . import wire
+from .wire import Frame, Scenario
+
+_BLOCK = 1024 * 1024  # bytes per sendall, about
+_CLOSE = 8
+_BEAT = 0.1  # seconds between the deltas of a duplex session
+
+
+class Line:
+    """One client: its upgrade, then its frames."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.scenario = Scenario("idle")
+        self._buffer = bytearray(512 * 1024)
+        self._start = self._end = 0
+
+    def _fill(self) -> None:
+        view = memoryview(self._buffer)
+        if self._end == len(self._buffer):
+            kept = bytes(view[self._start : self._end])
+            if len(kept) > len(self._buffer) // 2:
+                self._buffer = bytearray(2 * len(self._buffer))
+                view = memoryview(self._buffer)
+            view[: len(kept)] = kept
+            self._start, self._end = 0, len(kept)
+        got = self.sock.recv_into(view[self._end :])
+        if not got:
+            raise ConnectionError("the client left")
+        self._end += got
+
+    def upgrade(self) -> None:
+        """Answer the client's request and say hello."""
+        while (at := self._buffer.find(b"\r\n\r\n", 0, self._end)) < 0:
+            self._fill()
+        lines = bytes(self._buffer[:at]).decode("latin-1").split("\r\n")
+        self._start = at + 4
+        query = parse_qs(urlsplit(lines[0].split(" ")[1]).query)
+        self.scenario = Scenario.parse(query["model"][0])
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        key = headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode(), usedforsecurity=False).digest()).decode()
+        answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        answer += f"Sec-WebSocket-Accept: {accept}\r\n"
+        if "sec-websocket-protocol" in headers:
+            answer += f"Sec-WebSocket-Protocol: {headers['sec-websocket-protocol'].split(',')[0].strip()}\r\n"
+        self.sock.sendall(f"{answer}\r\n".encode() + wire.frame(wire.HELLO))
+
+    def next(self) -> Frame:
+        """Return the next data frame; a close frame is answered.
+
+        Raises:
+            ConnectionError: The client is gone.
+        """
+        while (found := self._take()) is None:
+            self._fill()
+        if found.opcode == _CLOSE:
+            self.sock.sendall(wire.frame(found.payload[:2], _CLOSE))
+            raise ConnectionError("the client closed")
+        return found
+
+    def _take(self) -> Frame | None:
+        start, have = self._start, self._end - self._start
+        if have < 6:
+            return None
+        length, begin = self._buffer[start + 1] & 0x7F, start + 6
+        if length == 126:
+            length, begin = struct.unpack_from("!H", self._buffer, start + 2)[0], begin + 2
+        elif length == 127:
+            length, begin = struct.unpack_from("!Q", self._buffer, start + 2)[0], begin + 8
+        if begin + length > self._end:
+            return None
+        self._start = begin + length
+        opcode = self._buffer[start] & 0x0F
+        return Frame(opcode, bytes(self._buffer[begin - 4 : begin]), bytes(self._buffer[begin : begin + length]))
+
+
+# -- what a connection is for ---
+
+
+@functools.lru_cache(maxsize=8)
+def _frames(size: int) -> tuple[list[bytes], memoryview]:
+    """Return the framed deltas of a size, and a block of many."""
+    frames = [wire.frame(wire.delta_event(wire.chunk(size, number), number)) for number in range(wire.DISTINCT)]
+    once = b"".join(frames)
+    return frames, memoryview(once * max(1, _BLOCK // len(once)))
+
+
+def flood(line: Line) -> None:
+    """Wait for an event, then send deltas without pause; again and again."""
+    frames, block = _frames(line.scenario.size)
+    in_block = len(block) // len(frames[0])
+    blocks, rest = divmod(line.scenario.number, in_block)
+    last = b"".join(itertools.islice(itertools.cycle(frames), rest)) + wire.frame(wire.DONE)
+    while line.next():
+        for _ in range(blocks):
+            line.sock.sendall(block)
+        line.sock.sendall(last)
+
+
+def collect(line: Line) -> None:
+    """Take audio in; say when it has come whole, then check it and report."""
+    size, count = line.scenario.size, line.scenario.number
+    while True:
+        frames = [line.next() for _ in range(count)]
+        line.sock.sendall(wire.frame(wire.ACK))
+        crc = right = 0
+        for number, got in enumerate(frames):
+            audio = got.audio
+            crc = zlib.crc32(audio, crc)
+            right += audio == wire.chunk(size, number)
+        report = {"type": wire.REPORT, "event_id": "event_3", "right": right, "crc": crc}
+        line.sock.sendall(wire.frame(json.dumps(report).encode()))
+
+
+def echo(line: Line) -> None:
+    """Answer each event with a small one."""
+    answer = wire.frame(wire.ACK)
+    while line.next():
+        line.sock.sendall(answer)
+
+
+def duplex(line: Line) -> None:
+    """Send deltas in real time, and read what comes."""
+    _pacer.add(line)
+    while line.next():
+        pass
+
+
+def idle(line: Line) -> None:
+    """Read and say nothing."""
+    while line.next():
+        pass
+
+
+class Pacer:
+    """One thread that sends each duplex session a delta every 100 ms, with the time of sending in it."""
+
+    def __init__(self) -> None:
+        # Guards _due; waited on while there is nothing to send.
+        self._news = threading.Condition()
+        self._due: list[tuple[float, int, Line, bytearray]] = []
+        self._numbers = itertools.count()
+
+    def start(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._run, name="pacer", daemon=True).start()
+
+    def add(self, line: Line) -> None:
+        """Send to *line* from now on, out of step with the others."""
+        number = next(self._numbers)
+        due = time.monotonic() + _BEAT * (1 + number * 0.618 % 1)
+        delta = bytearray(wire.frame(wire.delta_event(wire.chunk(line.scenario.size, number), 0)))
+        with self._news:
+            heapq.heappush(self._due, (due, number, line, delta))
+            self._news.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                while not self._due:
+                    self._news.wait()
+                due, number, line, delta = heapq.heappop(self._due)
+            time.sleep(max(0.0, due - time.monotonic()))
+            try:
+                line.sock.sendall(wire.stamped(delta))
+            except OSError:
+                continue  # it has left
+            with self._news:
+                heapq.heappush(self._due, (due + _BEAT, number, line, delta))
+
+
+_pacer = Pacer()
+_KINDS: dict[str, Callable[[Line], None]] = {
+    "flood": flood,
+    "collect": collect,
+    "echo": echo,
+    "duplex": duplex,
+    "idle": idle,
+}
+
+
+# -- the process ---
+
+
+def _serve(sock: socket.socket, context: ssl.SSLContext | None) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        with context.wrap_socket(sock, server_side=True) if context is not None else sock as ready:
+            line = Line(ready)
+            line.upgrade()
+            _KINDS[line.scenario.kind](line)
+    except OSError:
+        pass  # it has left
+
+
+def _accept(listener: socket.socket, context: ssl.SSLContext | None) -> NoReturn:
+    while True:
+        sock, _ = listener.accept()
+        threading.Thread(target=_serve, args=(sock, context), daemon=True).start()
+
+
+def _listen(context: ssl.SSLContext | None) -> int:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    threading.Thread(target=_accept, args=(listener, context), daemon=True).start()
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def main() -> None:
+    """Listen, say where, and stay until standard input ends; the argument is a file with certificate and key."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1])
+    _pacer.start()
+    print(json.dumps({"plain": _listen(None), "tls": _listen(context)}), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""What is measured: each task takes one client through one kind of work and returns figures by name.
+
+A worker process runs one task and ends. A task that finds wrong bytes raises :class:`WrongBytes`: a wrong answer
+has no speed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import wire
+from .clients import connect
+from .live import duplex, idle
+from .wire import Scenario
+
+__all__ = ["TASKS", "WrongBytes"]
+
+_WARM_UP = 200  # messages in a session of their own: some clients build their models on first use
+_CHUNK_20_MS = 960  # bytes
+
+
+class WrongBytes(Exception):
+    """A client decoded, or sent, something else than it was given."""
+
+
+def receive(client: str, url: str, counts: dict[str, int], name: str = "receive") -> dict[str, float]:
+    """Audio deltas per second, decoded to bytes, by milliseconds of audio."""
+    flood(client, url, _CHUNK_20_MS, _WARM_UP)
+    figures = {}
+    for ms, count in counts.items():
+        figures[f"{name}_{ms}"] = count / flood(client, url, 48 * int(ms), count)
+    return figures
+
+
+def flood(client: str, url: str, size: int, count: int, **settings: Any) -> float:
+    """Take *count* deltas in a session of their own; return the seconds, from asking to the last."""
+    talk = connect(client, url, Scenario("flood", size, count), **settings)
+    pieces: list[bytes] = []
+    began = time.perf_counter()
+    talk.start()
+    talk.drain(pieces)
+    took = time.perf_counter() - began
+    talk.close()
+    if client != "raw":
+        crc = 0
+        for piece in pieces:
+            crc = zlib.crc32(piece, crc)
+        if len(pieces) != count or crc != wire.audio_crc(size, count):
+            raise WrongBytes(f"{client} decoded {len(pieces)} of {count} deltas of {size} bytes, checksum {crc:#x}")
+    return took
+
+
+def send(client: str, url: str, counts: dict[str, int]) -> dict[str, float]:
+    """Chunks per second until the server has them all, by milliseconds of audio, as bytes and as int16 arrays."""
+    _append(client, url, _CHUNK_20_MS, _WARM_UP, as_array=False)
+    figures = {}
+    for ms, count in counts.items():
+        size = 48 * int(ms)
+        figures[f"send_{ms}"] = count / _append(client, url, size, count, as_array=False)
+        figures[f"send_{ms}_array"] = count / _append(client, url, size, count, as_array=True)
+    return figures
+
+
+def _append(client: str, url: str, size: int, count: int, *, as_array: bool) -> float:
+    talk = connect(client, url, Scenario("collect", size, count))
+    chunks: list[Any] = [wire.chunk(size, number) for number in range(wire.DISTINCT)]
+    if as_array:
+        chunks = [np.frombuffer(chunk, np.int16) for chunk in chunks]
+    began = time.perf_counter()
+    for number in range(count):
+        talk.send_audio(chunks[number % wire.DISTINCT])
+    talk.wait_for("input_audio_buffer.cleared")
+    took = time.perf_counter() - began
+    report = talk.wait_for(wire.REPORT)
+    talk.close()
+    if report["right"] != count or report["crc"] != wire.audio_crc(size, count):
+        raise WrongBytes(f"{client} sent {report['right']} of {count} chunks of {size} bytes right")
+    return took
+
+
+def round_trip(client: str, url: str, count: int) -> dict[str, float]:
+    """Microseconds from sending a small event to having the answer."""
+    talk = connect(client, url, Scenario("echo"))
+    took = []
+    for _ in range(count + _WARM_UP):
+        began = time.perf_counter_ns()
+        talk.exchange()
+        took.append((time.perf_counter_ns() - began) / 1000)
+    talk.close()
+    return {
+        "trip_p50": float(np.percentile(took[_WARM_UP:], 50)),
+        "trip_p99": float(np.percentile(took[_WARM_UP:], 99)),
+    }
+
+
+def linear(client: str, url: str, longest: int) -> dict[str, float]:
+    """The time per message of the longest session over that of a short one, or its inverse if that is larger."""
+    flood(client, url, _CHUNK_20_MS, _WARM_UP)
+    each: list[float] = []
+    for share in (100, 10, 1):
+        count = longest // share
+        repeats = [flood(client, url, _CHUNK_20_MS, count) / count for _ in range(min(share, 15))]
+        each.append(statistics.median(repeats))
+    return {"linear": max(each) / min(each)}
+
+
+def flat(client: str, url: str, count: int) -> dict[str, float]:
+    """KiB of resident memory that a session gains over the last nine tenths of its messages, all consumed."""
+    import psutil  # noqa: PLC0415 - only here and in live
+
+    process = psutil.Process()
+    # A small bound on what waits unread: the question is what stays after it was read.
+    talk = connect(client, url, Scenario("flood", _CHUNK_20_MS, count), max_unread_bytes=1024 * 1024)
+    seen = _Count(count // 10, process.memory_info)
+    talk.start()
+    talk.drain(seen)
+    gained = process.memory_info().rss - seen.memory
+    talk.close()
+    if seen.number != count:
+        raise WrongBytes(f"{client} decoded {seen.number} of {count} deltas")
+    return {"flat": gained / 1024}
+
+
+class _Count(list[Any]):
+    """A list that keeps nothing but the number, and the memory in use at one moment."""
+
+    def __init__(self, moment: int, memory_info: Callable[[], Any]) -> None:
+        super().__init__()
+        self.number = self.memory = 0
+        self._moment = moment
+        self._memory_info = memory_info
+
+    def append(self, _: Any) -> None:
+        self.number += 1
+        if self.number == self._moment:
+            self.memory = self._memory_info().rss
+
+
+def pcm(client: str, _url: str, seconds: float) -> dict[str, float]:
+    """Milliseconds that our helpers take, or the numpy expressions for the same (``client`` is ``numpy``)."""
+    helpers = _helpers(seconds, ours=client == "ours")
+    figures = {}
+    for name, work in helpers.items():
+        took = []
+        for _ in range(9):
+            began = time.perf_counter()
+            work()
+            took.append((time.perf_counter() - began) * 1000)
+        figures[f"pcm_{name}"] = min(took)
+    return figures
+
+
+def _helpers(seconds: float, *, ours: bool) -> dict[str, Callable[[], Any]]:
+    from meshapi_rt import g711  # noqa: PLC0415
+    from meshapi_rt import pcm as room  # noqa: PLC0415
+
+    source = np.random.default_rng(1)
+    floats = source.uniform(-0.9, 0.9, round(24_000 * seconds)).astype(np.float32)
+    samples, stereo = (floats * 32768).astype(np.int16), np.stack([floats, floats[::-1]], axis=1)
+    codes, table, back = room.ulaw_encode(samples), g711.ulaw_codes(), g711.ulaw_samples()
+    if ours:
+        return {
+            "to_float": lambda: room.to_float(samples),
+            "from_float": lambda: room.from_float(floats),
+            "to_mono": lambda: room.to_mono(stereo),
+            "level": lambda: room.level(samples),
+            "ulaw_encode": lambda: room.ulaw_encode(samples),
+            "ulaw_decode": lambda: room.ulaw_decode(codes),
+        }
+    return {
+        "to_float": lambda: samples.astype(np.float32) / np.float32(32768),
+        "from_float": lambda: np.clip(np.rint(floats * 32768), -32768, 32767).astype(np.int16),
+        "to_mono": lambda: stereo.mean(axis=1),
+        "level": lambda: 20 * np.log10(np.sqrt(np.mean((samples / 32768) ** 2))),
+        "ulaw_encode": lambda: bytes(table[samples.view(np.uint16)]),
+        "ulaw_decode": lambda: back[np.frombuffer(codes, np.uint8)],
+    }
+
+
+TASKS: dict[str, Callable[..., dict[str, float]]] = {
+    "receive": receive,
+    "send": send,
+    "round_trip": round_trip,
+    "linear": linear,
+    "flat": flat,
+    "pcm": pcm,
+    "duplex": duplex,
+    "idle": idle,
+}
