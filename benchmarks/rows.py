@@ -195,7 +195,12 @@ def tasks(size: Size) -> list[Task]:
             "idle", ("idle_memory", "idle_threads"), (*_OURS, "meshapi"), {"sessions": size.sessions[0], "settle": 0.3}
         ),
         Task("import", ("import",), (*_OURS, "meshapi", "openai", "libraries"), {}),
-        Task("pcm", tuple(f"pcm_{name}" for name in _PCM), (*_OURS, "numpy"), {"seconds": 60 if size.messages > 0.1 else 0.5}),
+        Task(
+            "pcm",
+            tuple(f"pcm_{name}" for name in _PCM),
+            (*_OURS, "numpy"),
+            {"seconds": 60 if size.messages > 0.1 else 0.5},
+        ),
         Task("linear", ("linear",), _OURS, {"longest": min(100_000, size.count(500_000))}, long=True),
         Task("flat", ("flat",), _OURS, {"count": size.count(1_000_000)}, long=True),
     ]
