@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib
 import itertools
 import json
@@ -47,14 +48,30 @@ class Talk(Protocol):
         """End it."""
 
 
+# One client serves every session of a process, and each process imports what it measures, and no more.
+
+
+@functools.cache
+def _ours(url: str) -> Any:
+    return importlib.import_module("meshapi_rt").MeshAPI(_TOKEN, url)
+
+
+@functools.cache
+def _meshapi(url: str) -> Any:
+    _trust_for_certifi()
+    return importlib.import_module("meshapi").MeshAPI(base_url=url, token=_TOKEN)
+
+
+@functools.cache
+def _openai(url: str) -> Any:
+    return importlib.import_module("openai").OpenAI(api_key=_TOKEN, base_url=f"{url}/v1")
+
+
 class Ours:
     """meshapi_rt."""
 
     def __init__(self, url: str, scenario: Scenario, settings: dict[str, Any]) -> None:
-        from meshapi_rt import MeshAPI  # noqa: PLC0415 - each process imports what it measures, and no more
-
-        self._client = MeshAPI(_TOKEN, url)
-        self._session = self._client.realtime.connect(model=scenario.model, **settings)
+        self._session = _ours(url).realtime.connect(model=scenario.model, **settings)
         self._session.receive()
 
     def start(self) -> None:
@@ -75,7 +92,7 @@ class Ours:
         self._session.receive()
 
     def wait_for(self, kind: str) -> dict[str, Any]:
-        return self._session.wait_for(kind).event or {}
+        return dict(self._session.wait_for(kind).event or {})
 
     def listen(self, heard: Callable[[str, int], None]) -> None:
         for message in self._session.events():
@@ -90,9 +107,7 @@ class Meshapi:
     """The official ``meshapi``, synchronous."""
 
     def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
-        _trust_for_certifi()
-        client = importlib.import_module("meshapi").MeshAPI(base_url=url, token=_TOKEN)
-        self._session = client.realtime.connect(model=scenario.model)
+        self._session = _meshapi(url).realtime.connect(model=scenario.model)
         self._session.receive()
 
     def start(self) -> None:
@@ -130,8 +145,7 @@ class OpenAI:
     """``openai``, synchronous."""
 
     def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
-        client = importlib.import_module("openai").OpenAI(api_key=_TOKEN, base_url=f"{url}/v1")
-        self._connection = client.realtime.connect(model=scenario.model).enter()
+        self._connection = _openai(url).realtime.connect(model=scenario.model).enter()
         self._connection.recv()
 
     def start(self) -> None:

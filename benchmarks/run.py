@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from meshapi_rt import codecs
+
 from .rows import CORE, SPEED, Goal, Row, Task
 
 __all__ = ["Comparison", "Ports", "Samples", "available", "compare", "environment", "python", "run", "server", "turn"]
@@ -45,7 +47,8 @@ class Ports(NamedTuple):
 def available() -> set[str]:
     """Return the clients that can be run here."""
     names = {CORE, "naive", "raw", "numpy", "libraries"} | {name for name in ("meshapi", "openai") if find_spec(name)}
-    return names | {SPEED} if find_spec("orjson") and find_spec("pybase64") else names
+    fast = codecs.loads is not codecs.plain_loads and codecs.encode_base64 is not codecs.plain_encode_base64
+    return names | {SPEED} if fast else names
 
 
 @contextlib.contextmanager

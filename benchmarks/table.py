@@ -22,7 +22,7 @@ _LIBRARIES = (
     "websocket-client",
     "websockets",
     "numpy",
-    "orjson",
+    "msgspec",
     "pybase64",
 )
 
