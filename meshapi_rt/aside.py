@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from .errors import RealtimeError
 from .message import RealtimeMessage, encode_event
 from .retired import current_name
 
@@ -14,6 +15,8 @@ __all__ = ["Aside"]
 
 log = logging.getLogger("meshapi_rt")
 
+# How the codes of errors begin that refuse other events (protocol.md 1.9).
+_OTHERS = ("item_", "input_audio_buffer_", "response_", "conversation_")
 _Post = Callable[[bytes, Callable[[], None]], None]
 
 
@@ -72,8 +75,20 @@ class Aside:
         if kind == "session.updated":
             return self._settle(None)
         if message.error is not None:
-            return message.error.event_id is not None and self._settle(message.error.event_id)
+            return self._is_about_session(message.error) and self._settle(message.error.event_id)
         return kind == "conversation.item.done" and self._is_restored(message)
+
+    def forget(self, event_id: str) -> None:
+        """Note that a ``session.update`` did not go out after all."""
+        with self._lock:
+            self._updates = [update for update in self._updates if update[0] != event_id]
+
+    @staticmethod
+    def _is_about_session(error: RealtimeError) -> bool:
+        """Tell whether an error may refuse an update; some come without its event id (protocol.md 1.9)."""
+        if error.event_id is not None:
+            return True
+        return (error.param or "session").startswith("session") and not (error.code or "").startswith(_OTHERS)
 
     def _settle(self, event_id: str | None) -> bool:
         """Take out the update that was answered, the oldest or the one named; tell whether it was our own."""

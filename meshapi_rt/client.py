@@ -216,7 +216,7 @@ class MeshAPI:
         for closer in closers:
             closer.start()
         for closer in closers:
-            closer.join(deadline.left() + 0.05)
+            closer.join(None if timeout is None else deadline.left() + 0.05)
 
     def __enter__(self) -> MeshAPI:
         return self

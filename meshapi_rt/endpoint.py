@@ -35,11 +35,11 @@ def realtime_url(base_url: str, query: Mapping[str, str], *, allow_insecure: boo
         host, port = parts.hostname, parts.port
     except (ValueError, AttributeError, TypeError):
         raise ConfigurationError("base_url cannot be read as a URL: write https://host[:port][/path]") from None
+    if parts.username is not None:
+        raise ConfigurationError("base_url must hold no user name or password: give the token as token=")
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or not host or re.search(r"[\s\x00-\x1f]", base_url):
         raise ConfigurationError(f"base_url must look like https://host[:port][/path], not {base_url!r}")
-    if parts.username is not None:
-        raise ConfigurationError("base_url must hold no user name or password: give the token as token=")
     if port == 0:
         raise ConfigurationError(f"base_url names the port 0, which nothing can listen on: {base_url!r}")
     if scheme == "ws" and not (allow_insecure or is_loopback(host)):

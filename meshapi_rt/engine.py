@@ -88,7 +88,9 @@ class Engine:
         self._state_lock = threading.Lock()
         self._closing = False
         self._told_to_close = threading.Event()  # ends a reconnect under way
+        self._leaving: Connection | None = None  # for another; close() breaks it off
         self._dropped_before = 0  # the last reconnect
+        self._drops = 0  # connections lost, the renewed ones not counted
         self._last_used = time.monotonic()
         self._taken = 0
         self._keeper = AudioKeeper(options.kept_audio_bytes) if options.kept_audio_bytes else None
@@ -179,6 +181,7 @@ class Engine:
         if gap == 0:
             cut = self._busy()
             if cut is None or at_last == 0:
+                self._leaving = connection
                 self.sender.use(None)
                 self._aside.post_fence(connection.retire, self.history.session_type, self._ids.next())
                 raise RenewNow(cut)
@@ -214,12 +217,13 @@ class Engine:
         """Tell whether the policy, the server and the user let the session go on."""
         if self._policy is None or self.inbox.ended is not None or not self._policy.survives(end):
             return False
-        return self._policy.per_session is None or self._counters.reconnects < self._policy.per_session
+        return self._policy.per_session is None or self._drops < self._policy.per_session
 
     def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Connection, list[RealtimeMessage]] | None:
         """Connect again and restore; ``None`` where that failed or the user closed, and the session is over."""
         assert self._policy is not None
         began = time.monotonic()
+        self._drops += not isinstance(end, RenewNow)
         cut = [clause for clause in (self._cut_by(end),) if clause]
         self.sender.use(None)
         self._note_heard()
@@ -238,6 +242,7 @@ class Engine:
             return None
         messages = self._settle_in(revived)
         self._counters.reconnects += 1
+        self._leaving = None
         self.sender.use(revived.connection)
         if self._told_to_close.is_set():  # it may have looked for a connection just before
             revived.connection.abort("it was closed by this side", unread=True)
@@ -301,7 +306,7 @@ class Engine:
         told = f" ({reason})" if reason else ""
         closed = SessionClosed(f"this side closed the session{told}", close_code=code, close_reason=reason)
         first_end = first and self.inbox.end(closed)
-        connection = self.sender.connection
+        connection = self.sender.connection or self._leaving
         if first_end:
             self.sender.wake()
             if connection is not None:

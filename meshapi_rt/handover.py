@@ -119,6 +119,8 @@ class Inbox:
         """End it in a forked child, whose lock may be held by a thread that does not exist there."""
         self._make_lock()
         self._end = self._end or end
+        for stream in list(self._streams):
+            stream._orphan(self._end)
 
     def end(self, end: MeshAPIError) -> bool:
         """Set how the session ended, once; wakes everybody. Tells whether it was the first to do so."""
@@ -335,6 +337,11 @@ class EventStream:
         if message.error is not None and self._raise_errors:
             raise message.error
         return message
+
+    def _orphan(self, end: MeshAPIError) -> None:
+        queue.Queue.__init__(self.errors, maxsize=1)  # its lock may be held by a thread that does not exist here
+        self._told = False
+        self._tell_end(end)
 
     def _tell_end(self, end: MeshAPIError) -> None:
         self._tell(None if isinstance(end, SessionClosed) else again(end))

@@ -66,6 +66,7 @@ class AudioKeeper:
         kind, item_id = current_name(str(event.get("type"))), event.get("item_id")
         with self._lock:
             if kind == "input_audio_buffer.cleared":
+                self._spans.clear()  # of speech that will not be committed any more
                 self._forget(self._end)
             elif not isinstance(item_id, str):
                 return
@@ -106,6 +107,7 @@ class AudioKeeper:
 
     def _forget(self, until: int) -> None:
         """Drop what lies before a byte of the input clock."""
+        until = max(until, self._begin)
         rest = b"".join(self._pieces)[until - self._begin :]
         self._pieces = deque([rest] if rest else [])
         self._begin = until

@@ -8,7 +8,7 @@ from .errors import ConnectError, ConnectRefused, ConnectTimeout, remedy
 from .message import RealtimeMessage
 from .pump import decode_batch, outcome
 from .transport import Connection, Ended
-from .waiting import Deadline, Wait
+from .waiting import Wait
 
 __all__ = ["first_messages"]
 
@@ -40,18 +40,17 @@ def first_messages(connection: Connection, wait: Wait, redact: Callable[[str], s
     messages = decode_batch(batch, redact)
     if messages[0].error is not None:
         del batch  # a server may repeat the token in it, and tracebacks may print local variables
-        raise _refused(connection, messages[0])
+        raise _refused(connection, messages[0], wait.within(_REFUSAL_PATIENCE))
     return messages
 
 
-def _refused(connection: Connection, first: RealtimeMessage) -> ConnectRefused:
+def _refused(connection: Connection, first: RealtimeMessage, wait: Wait) -> ConnectRefused:
     """Wait for the close that follows a terminal error, for its code."""
     error, code = first.error, None
     assert error is not None
-    deadline = Deadline(_REFUSAL_PATIENCE)
     try:
-        while deadline.left():
-            connection.receive(deadline.left())
+        while (longest := wait.slice()) != 0:
+            connection.receive(longest)
     except Ended as exc:
         code = exc.ending.code if exc.ending.received else None
     close = f", close code {code}" if code is not None else ""

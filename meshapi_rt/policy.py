@@ -16,6 +16,7 @@ from .errors import (
     MeshAPIError,
     RealtimeError,
     reconnectable_codes,
+    remedy,
 )
 from .waiting import seconds
 
@@ -23,6 +24,8 @@ __all__ = ["ReconnectPolicy"]
 
 # protocol.md 1.10: going away, internal error, restart, try later, and the local views of no close frame.
 _CLOSE_CODES = frozenset({1001, 1005, 1006, 1011, 1012, 1013})
+
+_LONGEST_ASKED = 3600.0  # seconds of a Retry-After; more is a mistake, or no use to a session that waits
 
 
 def _is_count(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -71,8 +74,10 @@ class ReconnectPolicy:
 
     def survives(self, end: MeshAPIError) -> bool:
         """Tell whether a new connection is worth a try after *end*."""
-        if isinstance(end, RealtimeError) and end.code is not None:
-            return end.code in self.codes
+        if isinstance(end, RealtimeError) and (end.code in self.codes or remedy(end.code)):
+            return (
+                end.code in self.codes
+            )  # any other code, of a request that was refused before, says nothing of the end
         if isinstance(end, (RealtimeError, ConnectionLost)):
             return end.close_code in self.close_codes
         return False
@@ -85,7 +90,7 @@ class ReconnectPolicy:
             failure: Why the one before failed: a server may have said when to come again.
             chance: 0 to 1, instead of a random number.
         """
-        asked = getattr(failure, "retry_after", None) or 0.0
+        asked = min(getattr(failure, "retry_after", None) or 0.0, _LONGEST_ASKED)
         if attempt <= 1:
             return float(asked)
         delay = min(self.max_delay, self.delay * 2.0 ** min(attempt - 2, 60))

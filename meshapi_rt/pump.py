@@ -130,7 +130,7 @@ class Pump:
         if self._thread is None:
             return True
         if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+            self._thread.join(None if timeout == math.inf else timeout)
         return not self._thread.is_alive()
 
     def _run(self, connection: Connection) -> None:
@@ -228,6 +228,6 @@ class Pump:
                 "the server may hang up",
                 len(self._inbox),
             )
-        while not self._inbox.wait_for_room(connection.tend()):
+        while not (self._inbox.wait_for_room(connection.tend()) or connection.broken):
             self._keeper.tick(connection)
         self._last_stall = time.monotonic()

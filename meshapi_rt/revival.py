@@ -10,7 +10,16 @@ from typing import Any
 
 import attrs
 
-from .errors import Cancelled, ConnectError, ConnectionLost, MeshAPIError, TimedOut
+from .errors import (
+    Cancelled,
+    ConnectError,
+    ConnectionLost,
+    ConnectRefused,
+    MeshAPIError,
+    SessionClosed,
+    TimedOut,
+    remedy,
+)
 from .message import RealtimeMessage, encode_event
 from .opening import first_messages
 from .policy import ReconnectPolicy
@@ -81,7 +90,7 @@ def revive(
             connection, first, restorer = _attempt(
                 reopen, policy, replay, next_id=next_id, redact=redact, closing=closing
             )
-        except (ConnectError, ConnectionLost, TimedOut) as exc:
+        except (ConnectError, ConnectionLost, SessionClosed, TimedOut) as exc:
             failure = exc
             log.info("connecting again, try %d of %d failed: %s", attempt, policy.attempts, exc)
             if policy.gives_up_on(exc):
@@ -193,9 +202,15 @@ class _Restorer:
         return known
 
     def _is_refusal(self, message: RealtimeMessage) -> bool:
-        """Match an error to what it refuses; one without an id is about the oldest unanswered event."""
+        """Match an error to what it refuses; one without an id is about the oldest unanswered event.
+
+        Raises:
+            ConnectRefused: It is one of the gateway's own, which carry no id and end the session.
+        """
         error = message.error
         assert error is not None
+        if error.event_id is None and remedy(error.code):
+            raise ConnectRefused(str(error), code=error.code, request_id=error.request_id, error=error)
         event_id = error.event_id or next(iter(self._pending), None)
         if event_id not in self._pending:
             return False

@@ -122,6 +122,7 @@ class Sender:
     def send(self, event: object, timeout: float | None) -> str:
         """Send one event; return its ``event_id``."""
         wait = Wait(timeout)
+        self._check_open()
         wire = event_object(event)
         kind: str = wire["type"]
         event_id: str = wire.get("event_id") or self._ids.next()
@@ -136,13 +137,18 @@ class Sender:
         elif kind.startswith("input_audio_buffer."):
             self.unsaid_audio = kind.endswith(".append")
             mark = partial(self._hooks.hears, wire) if self.unsaid_audio else None
-        self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE)
+        try:
+            self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE)
+        except BaseException:  # its turn may have come without a byte of it going out
+            self._aside.forget(event_id)
+            raise
         log.debug("sent %s, %d bytes", kind, len(payload))
         return event_id
 
     def send_audio(self, audio: pcm.AudioLike, timeout: float | None) -> tuple[str, ...]:
         """Send audio, in pieces of 10 s at most; return the ids of the events."""
         wait = Wait(timeout)
+        self._check_open()
         whole = pcm.as_int16(audio).view(np.uint8).data
         size = _APPEND_SECONDS * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE
         ids: list[str] = []
@@ -189,9 +195,7 @@ class Sender:
         """Return a connection other than *broken*; ``None`` where the send was dropped and counted."""
         with self._state:
             while True:
-                end = self._inbox.ended
-                if end is not None:
-                    raise again(end)
+                self._check_open()
                 if self._connection is not None and self._connection is not broken:
                     return self._connection
                 if perishable and self._reconnects:
@@ -200,10 +204,15 @@ class Sender:
                 longest = wait.slice()
                 if longest == 0:
                     raise TimedOut(
-                        f"nothing was sent within {wait.timeout:g} s: the connection is lost; the session is open and "
-                        "waits for another one"
+                        f"nothing was sent within {wait.timeout:g} s: the connection is lost"
+                        + ("; the session is open and waits for another one" if self._reconnects else "")
                     )
                 self._state.wait(longest)
+
+    def _check_open(self) -> None:
+        end = self._inbox.ended
+        if end is not None:
+            raise again(end)
 
     def _drop(self) -> bool:
         """Count a send as dropped, if the session goes on without it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import copy
 import queue
 import threading
@@ -242,6 +244,8 @@ class RealtimeSession:
 def _abandoned(engine: Engine, model: str) -> None:
     """Close a session that nobody holds any more."""
     if engine.inbox.ended is None:
-        engine.abort()
+        # On a thread of its own, and started without a lock: garbage is collected on any thread, inside of any lock.
+        with contextlib.suppress(RuntimeError):  # the interpreter is about to exit
+            _thread.start_new_thread(engine.abort, ())
         told = f"a session of {model} was left open: call close(), or use `with`"
         warnings.warn(told, ResourceWarning, stacklevel=2)

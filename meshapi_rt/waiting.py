@@ -15,6 +15,7 @@ __all__ = ["Deadline", "Wait", "seconds"]
 _UNINTERRUPTIBLE = 0.1 if sys.platform == "win32" else math.inf
 # A cancel event is looked at this often; design.md section 4 promises 50 ms.
 _CANCEL_SLICE = 0.02
+_LONGEST = 1e6  # seconds; locks, poll and select refuse much more with an OverflowError
 
 
 def seconds(name: str, value: float | None) -> float | None:
@@ -32,7 +33,7 @@ class Deadline:
     __slots__ = ("_at",)
 
     def __init__(self, after: float | None) -> None:
-        self._at = math.inf if after is None else time.monotonic() + after
+        self._at = math.inf if after is None else time.monotonic() + min(after, _LONGEST)
 
     def left(self) -> float:
         """Return the seconds left, 0 when it has passed."""
@@ -53,6 +54,10 @@ class Wait:
         self._cancel = cancel
         self._longest = _UNINTERRUPTIBLE if cancel is None else _CANCEL_SLICE
 
+    def within(self, seconds: float) -> Wait:
+        """Return a wait for a step that may take *seconds*, and no longer than this one."""
+        return Wait(min(seconds, self.left()), self._cancel)
+
     def left(self) -> float:
         """Return the seconds until the deadline; infinite without one."""
         return self._deadline.left()
@@ -64,6 +69,6 @@ class Wait:
             Cancelled: The cancel event is set.
         """
         if self._cancel is not None and self._cancel.is_set():
-            raise Cancelled("the cancel event was set while waiting; the session goes on")
+            raise Cancelled("the cancel event was set while waiting")
         longest = min(self._deadline.left(), self._longest)
         return None if longest == math.inf else longest

@@ -104,6 +104,18 @@ def test_close_tells_the_server_code_and_reason() -> None:
     assert (session.close_code, session.close_reason) == (3001, "enough")
 
 
+@pytest.mark.parametrize("timeout", [None, float("inf"), 1e12])
+def test_close_without_a_limit(timeout: float | None) -> None:
+    """An orderly server answers; nothing overflows."""
+    with peer(orderly) as running:
+        client = client_of(running)
+        session = client.realtime.connect(model="m", close_timeout=1e12)
+        session.receive(timeout=1e10)
+        session.close(timeout=timeout)
+        client.close(timeout=1e12 if timeout is None else timeout)
+        assert not ours()
+
+
 def test_close_twice_and_from_many_threads() -> None:
     """Any number of closes is one close; each returns in time."""
     with peer(silent) as running:

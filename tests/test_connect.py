@@ -117,7 +117,10 @@ def refusals() -> dict[str, Callable[[Line], object]]:
         line.send(error)
         line.send_close(1008, TOKEN)
 
+    hidden = body.replace(b"rsk_", b"rsk\\u005f")
     return {
+        "reason": lambda line: line.refuse(f"401 no {TOKEN} here", body, f"X-Request-Id: req-{TOKEN}"),
+        "escaped body": lambda line: line.refuse("401 Unauthorized", hidden),
         "body": lambda line: line.refuse("401 Unauthorized", body),
         "redirect": lambda line: line.refuse("302 Found", b"", f"Location: https://elsewhere/?api_key={TOKEN}"),
         "subprotocol": lambda line: line.upgrade(f"Sec-WebSocket-Protocol: Bearer {TOKEN}"),
@@ -493,6 +496,40 @@ def test_frames_in_one_segment_with_the_handshake() -> None:
 
 
 # -- the deadline ---
+
+
+def test_a_refusal_is_waited_for_within_the_deadline_and_cancelled() -> None:
+    """The patience for the close behind an error is part of both."""
+
+    def script(line: Line) -> None:
+        line.upgrade()
+        line.send({"type": "error", "error": {"code": "x", "message": "y"}})
+        line.stopping.wait(LIMIT)
+
+    cancel = threading.Event()
+    timer = threading.Timer(0.2, cancel.set)
+    with peer(script) as running:
+        began = time.monotonic()
+        with pytest.raises(ConnectRefused):
+            client_of(running).realtime.connect(model=MODEL, timeout=0.3)
+        assert time.monotonic() - began < 0.6
+        timer.start()
+        with pytest.raises(Cancelled):
+            client_of(running).realtime.connect(model=MODEL, cancel=cancel)
+        timer.join()
+
+
+def test_an_address_that_does_not_exist() -> None:
+    """A literal that no interface has."""
+    with pytest.raises(ConnectError):
+        MeshAPI(TOKEN, "https://[fe80::1%25nosuch]:1").realtime.connect(model=MODEL, timeout=2)
+
+
+def test_a_password_in_the_base_url_is_not_shown() -> None:
+    """Whatever else is wrong with it."""
+    with pytest.raises(ValueError, match="user name") as caught:
+        MeshAPI(TOKEN, "ftp://user:pa55word@host")
+    assert "pa55word" not in str(caught.value)
 
 
 def dripping(line: Line) -> None:

@@ -443,6 +443,91 @@ def test_fatal_ends_are_not_survived() -> None:
             assert len(running.lines) == 1
 
 
+def second_time(script: Callable[[Line], None]) -> Callable[[Line], None]:
+    """Return a script that drops the first connection, plays *script* on the second, and then restores."""
+    connections = iter(range(100))
+
+    def scripted(line: Line) -> None:
+        number = next(connections)
+        if number == 0:
+            line.greet()
+        elif number == 1:
+            script(line)
+        else:
+            line.greet()
+            update = line.read_event()
+            line.send({"type": "session.updated", "session": update["session"]})
+            line.serve_until_close()
+
+    return scripted
+
+
+def test_a_close_while_restoring_is_one_failed_try() -> None:
+    """Also one in good order: the session was not closed by it."""
+
+    def closes(line: Line) -> None:
+        line.greet()
+        line.read_event()
+        line.send_close(1000)
+        line.serve_until_close()
+
+    with peer(second_time(closes)) as running:
+        with client_of(running).realtime.connect(model="m", reconnect=QUICK) as session:
+            assert reconnected(session)["attempts"] == 2
+
+
+def test_a_terminal_error_while_restoring_ends_the_session() -> None:
+    """With its code; it is not taken for the refusal of the configuration."""
+
+    def quota(line: Line) -> None:
+        line.greet()
+        line.read_event()
+        line.send({"type": "error", "error": {"code": "insufficient_quota", "message": "x"}, "request_id": "req_5"})
+        line.send_close(1008)
+        line.serve_until_close()
+
+    with peer(second_time(quota)) as running:
+        with client_of(running).realtime.connect(model="m", reconnect=QUICK) as session:
+            with pytest.raises(ConnectionLost, match=r"insufficient_quota.*req_5"):
+                list(session.events(timeout=LIMIT))
+        assert len(running.lines) == 2
+
+
+def test_an_old_refusal_does_not_decide_over_the_end() -> None:
+    """A harmless in-band error was the last thing before 1001."""
+    first = threading.Event()
+
+    def script(line: Line) -> None:
+        line.greet()
+        if first.is_set():
+            update = line.read_event()
+            line.send({"type": "session.updated", "session": update["session"]})
+        else:
+            first.set()
+            line.send({"type": "error", "error": {"code": "response_cancel_not_active", "message": "x"}})
+            line.send_close(1001)
+        line.serve_until_close()
+
+    with peer(script) as running:
+        with client_of(running).realtime.connect(model="m", reconnect=QUICK) as session:
+            with pytest.raises(RealtimeError):
+                session.wait_for("meshapi.reconnected", timeout=LIMIT)
+            assert reconnected(session)["attempts"] == 1
+
+
+def test_renewals_are_no_drops() -> None:
+    """per_session counts what was lost."""
+    policy = ReconnectPolicy(lifetime=0.8, renew_before=0.6, renew_at_last=0.2, delay=0.01, per_session=1)
+    with LocalServer() as server:
+        with server.client().realtime.connect(model="m", reconnect=policy) as session:
+            for _ in range(2):
+                assert reconnected(session)["planned"] is True
+            server.inject(Drop())
+            while reconnected(session)["planned"]:
+                pass
+            assert not session.closed
+
+
 def test_an_error_that_announced_nothing_is_delivered() -> None:
     """An in-band error with a reconnectable code, and no end behind it: half a second later it is there."""
 

@@ -42,7 +42,9 @@ POLICY = ReconnectPolicy()
         (RealtimeError("idle_timeout", "x", close_code=1000), True),
         (RealtimeError("insufficient_quota", "x", close_code=1011), False),
         (RealtimeError("invalid_api_key", "x", close_code=1001), False),
-        (RealtimeError("never_heard_of", "x", close_code=1011), False),
+        (RealtimeError("never_heard_of", "x", close_code=1011), True),
+        (RealtimeError("never_heard_of", "x", close_code=1008), False),
+        (RealtimeError("response_cancel_not_active", "x", close_code=1001), True),
         (RealtimeError(None, "x", close_code=1011), True),
     ],
 )
@@ -65,6 +67,7 @@ def test_retry_after_is_respected() -> None:
     assert POLICY.pause_before(1, failure, 0.0) == 20
     assert POLICY.pause_before(3, failure, 0.0) == 20
     assert POLICY.pause_before(6, ConnectError("x", retry_after=1.0), 0.0) == 8
+    assert POLICY.pause_before(1, ConnectError("x", retry_after=1e12), 0.0) == 3600
 
 
 def test_a_refusal_for_good_ends_the_tries() -> None:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from meshapi_rt import ConnectionLost
+from meshapi_rt import ConnectionLost, RealtimeError
 
 from .conftest import client_of
 from .peers import CLOSE, LIMIT, TEXT, Line, orderly, peer, silent
@@ -64,6 +64,36 @@ def test_the_callers_own_update_is_shown() -> None:
             updated = session.wait_for("session.updated", timeout=LIMIT)
             assert updated.event
             assert updated.event["session"]["instructions"] == "mine"
+
+
+def test_a_refusal_without_an_id_does_not_mix_the_answers_up() -> None:
+    """protocol.md 1.9: some refusals echo no event id; the keepalive's answer stays hidden after one."""
+    kept = threading.Event()
+
+    def script(line: Line) -> None:
+        line.greet()
+        line.read_event()
+        line.send({"type": "error", "error": {"code": "invalid_value", "message": "no", "param": "session.reasoning"}})
+        update = line.read_event()
+        line.send({"type": "session.updated", "session": {"type": "realtime", "n": 1}}, {"type": "x.after"})
+        assert update["session"] == {"type": "realtime"}
+        kept.set()
+        line.read_event()
+        line.send({"type": "session.updated", "session": {"type": "realtime", "n": 2}})
+        line.serve_until_close()
+
+    with peer(script) as running:
+        with client_of(running).realtime.connect(model="m", keepalive=0.3) as session:
+            session.receive(timeout=LIMIT)
+            session.send({"type": "session.update", "session": {"type": "realtime", "reasoning": {}}})
+            with pytest.raises(RealtimeError):
+                session.receive(timeout=LIMIT)
+            assert session.receive(timeout=LIMIT).type == "x.after"
+            assert kept.wait(LIMIT)
+            session.send({"type": "session.update", "session": {"type": "realtime", "instructions": "x"}})
+            updated = session.wait_for("session.updated", timeout=LIMIT).event
+            assert updated is not None
+            assert updated["session"]["n"] == 2
 
 
 def test_events_of_the_caller_put_the_keepalive_off() -> None:
@@ -133,16 +163,20 @@ import os, sys
 from meshapi_rt import MeshAPI, ConnectionLost
 session = MeshAPI("rsk_x", sys.argv[1]).realtime.connect(model="m")
 session.receive()
+stream = session.events()
 child = os.fork()
 if child == 0:
     failures = 0
-    for call in (lambda: session.send({"type": "x.child"}), lambda: session.receive(timeout=5), lambda: list(session)):
+    for call in (
+        lambda: session.send({"type": "x.child"}), lambda: session.receive(timeout=5), lambda: list(session),
+        lambda: (_ for _ in ()).throw(stream.errors.get(timeout=5)),
+    ):
         try:
             call()
         except ConnectionLost as exc:
             failures += "another process" in str(exc)
     session.close()
-    os._exit(0 if failures == 3 else 1)
+    os._exit(0 if failures == 4 else 1)
 assert os.waitpid(child, 0)[1] == 0
 session.send({"type": "x.parent"})
 print(session.receive(timeout=5).type, flush=True)

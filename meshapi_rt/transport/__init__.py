@@ -73,11 +73,12 @@ def open_connection(
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
     host = parts.hostname or ""
+    port = parts.port or (443 if secure else 80)
     channel = dial(
         host,
-        parts.port or (443 if secure else 80),
+        port,
         context=context if secure else None,
-        proxy=find_proxy(host, secure=secure, given=proxy),
+        proxy=find_proxy(host, port, secure=secure, given=proxy),
         wait=wait,
     )
     try:

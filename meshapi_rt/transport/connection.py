@@ -115,7 +115,10 @@ class Connection:
             if self._ending is not None:
                 raise Ended(self._ending)
             flushed = self._keep_alive()
-            if self._read() and deadline.left():  # a flood without a message does not hold it longer
+            if self._read():
+                if deadline.left():  # a flood without a message does not hold it longer
+                    continue
+            elif self._pong_is_missing():
                 continue
             longest = min(deadline.left(), self._timer())
             if longest == 0 and deadline.left() == 0:
@@ -225,14 +228,15 @@ class Connection:
             if self._ping_sent is None and not self._outgoing.holds(PING):
                 self._ping_sent = now
                 self._outgoing.post(PING, struct.pack("!d", now))
-        elif self._ping_sent is not None and now >= self._pong_due():
-            self._end(
-                Ending(
-                    code=1006,
-                    problem=f"nothing came for {self._ping_timeout:g} s after a ping: the line is dead",
-                )
-            )
         return self._outgoing.flush()
+
+    def _pong_is_missing(self) -> bool:
+        """End when no answer to a ping came; only behind a read that found nothing, for it may have come meanwhile."""
+        if self._ping_sent is None or time.monotonic() < self._pong_due():
+            return False
+        problem = f"nothing came for {self._ping_timeout:g} s after a ping: the line is dead"
+        self._end(Ending(code=1006, problem=problem))
+        return True
 
     def _pong_due(self) -> float:
         sent = math.inf if self._ping_sent is None else self._ping_sent
@@ -279,6 +283,11 @@ class Connection:
         self._outgoing.send(CLOSE, struct.pack("!H", code) + reason.encode(), wait)
 
     # -- the end ---
+
+    @property
+    def broken(self) -> bool:
+        """Whether it was broken off: what is left to read is what has come already."""
+        return self._outgoing.broken is not None
 
     def abort(self, why: str, *, unread: bool = False) -> None:
         """Break the connection off and wake everybody inside it. Any thread, any number of times.

@@ -68,11 +68,12 @@ class Proxy:
         return cls(host=host, port=port or 80, authorization=authorization)
 
 
-def find_proxy(host: str, *, secure: bool, given: str | bool | None) -> Proxy | None:
+def find_proxy(host: str, port: int, *, secure: bool, given: str | bool | None) -> Proxy | None:
     """Choose the proxy for *host*.
 
     Args:
         host: The server's name.
+        port: Its port; an entry of ``no_proxy`` may name one.
         secure: Whether TLS will be spoken.
         given: A proxy's URL; ``None`` to look into the environment (``https_proxy``, ``http_proxy``,
             ``all_proxy``, ``no_proxy``); ``False`` for none.
@@ -83,15 +84,15 @@ def find_proxy(host: str, *, secure: bool, given: str | bool | None) -> Proxy | 
         return Proxy.parse(given)
     if given is not None:
         raise ConfigurationError(f"proxy must be a URL, False or None, not {given!r}")
-    if is_loopback(host) or _is_bypassed(host):
+    if is_loopback(host) or _is_bypassed(f"{host}:{port}"):
         return None
     found = urllib.request.getproxies_environment()
     url = found.get("https" if secure else "http") or found.get("all")
     return Proxy.parse(url) if url else None
 
 
-def _is_bypassed(host: str) -> bool:
-    return bool(urllib.request.proxy_bypass_environment(host))  # type: ignore[attr-defined]  # unknown to typeshed
+def _is_bypassed(where: str) -> bool:
+    return bool(urllib.request.proxy_bypass_environment(where))  # type: ignore[attr-defined]  # unknown to typeshed
 
 
 def is_loopback(host: str) -> bool:
@@ -165,7 +166,10 @@ def _resolve(host: str, port: int, wait: Wait) -> list[_Address]:
         ipaddress.ip_address(host)
     except ValueError:
         return _resolve_name(host, port, wait)
-    return _look_up(host, port)
+    try:
+        return _look_up(host, port)
+    except OSError as exc:
+        raise ConnectError(f"the address {host} cannot be used ({exc}): check the base URL") from exc
 
 
 def _look_up(host: str, port: int) -> list[_Address]:

@@ -220,30 +220,30 @@ def _what_to_do(status: int, code: str | None, retry_after: float | None, ask: U
 
 def _envelope(answer: Response, secret: Secret) -> tuple[RealtimeError | None, str | None]:
     """Read the error out of a body of ``{"error": {...}}`` where it is one, and the request id of body or header."""
-    request_id = answer.headers.get("X-Request-Id") or answer.headers.get("Request-Id")
+
+    def text(value: object) -> str | None:  # redacted here: before, JSON's own escapes may hide the token
+        return secret.redact(value) if isinstance(value, str) and value else None
+
+    request_id = text(answer.headers.get("X-Request-Id")) or text(answer.headers.get("Request-Id"))
     try:
-        body: Any = json.loads(secret.redact(bytes(answer.body).decode()))
+        body: Any = json.loads(bytes(answer.body))
     except (ValueError, RecursionError):
         return None, request_id
     error = body.get("error", body) if isinstance(body, dict) else None
     if not isinstance(error, dict):
         return None, request_id
-    request_id = _text(body.get("request_id")) or _text(error.get("request_id")) or request_id
-    code, message = _text(error.get("code")), _text(error.get("message"))
+    request_id = text(body.get("request_id")) or text(error.get("request_id")) or request_id
+    code, message = text(error.get("code")), text(error.get("message"))
     if not code and not message:
         return None, request_id
     found = RealtimeError(
         code,
         message or "",
-        type=_text(error.get("type")),
-        param=_text(error.get("param")),
+        type=text(error.get("type")),
+        param=text(error.get("param")),
         request_id=request_id,
     )
     return found, request_id
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _retry_after(answer: Response) -> float | None:

@@ -77,7 +77,7 @@ def read_response(
     try:
         _write(channel, request, step, wait)
         head, rest = _read_head(channel, step, wait, redact)
-        return _parse(channel, head, rest, tunnel, redact)
+        return _parse(channel, head, rest, wait.within(_BODY_PATIENCE), tunnel=tunnel, redact=redact)
     except ConnectError:
         raise
     except OSError as exc:
@@ -128,10 +128,10 @@ def _no_http(seen: memoryview, redact: Callable[[str], str]) -> ConnectError:
 class _Rest(io.RawIOBase):
     """What follows the head of an error's answer, for ``http.client`` to take its body from."""
 
-    def __init__(self, channel: Channel, start: memoryview) -> None:
+    def __init__(self, channel: Channel, start: memoryview, wait: Wait) -> None:
         self._channel = channel
         self._start = start
-        self._wait = Wait(_BODY_PATIENCE)
+        self._wait = wait
 
     def readable(self) -> bool:
         return True
@@ -156,10 +156,10 @@ class _Socket:
 
 
 def _parse(
-    channel: Channel, head: memoryview, rest: memoryview, tunnel: bool, redact: Callable[[str], str]
+    channel: Channel, head: memoryview, rest: memoryview, wait: Wait, *, tunnel: bool, redact: Callable[[str], str]
 ) -> Response:
     bare = bytes(head[8:12]) == b" 101" or (tunnel and bytes(head[9:10]) == b"2")
-    stream = _Rest(channel, head if bare else memoryview(bytes(head) + rest))
+    stream = _Rest(channel, head if bare else memoryview(bytes(head) + rest), wait)
     answer = http.client.HTTPResponse(_Socket(stream), method="CONNECT" if tunnel else "GET")  # type: ignore[arg-type]
     try:
         answer.begin()
@@ -170,7 +170,7 @@ def _parse(
         answer.close()  # as garbage it may be finalized behind its stream, and Python 3.13 prints that
     return Response(
         status=answer.status,
-        reason=answer.reason,
+        reason=redact(answer.reason),
         headers=answer.headers,
         head=head,
         surplus=rest if bare else rest[:0],

@@ -116,7 +116,7 @@ class Outgoing:
             if isinstance(exc, TimedOut):
                 raise TimedOut(
                     f"an event did not go out whole within {wait.timeout:g} s: the peer reads too slowly; the "
-                    "connection cannot go on after half a frame, so connect again"
+                    "connection cannot go on after half a frame, and is over"
                 ) from None
             if isinstance(exc, (OSError, NotSent)):
                 raise CutOff from exc
