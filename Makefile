@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check soak clean
+.PHONY: demo test check soak bench clean
 
 demo: $(VENV)/.local  ## Send a recorded question, hear the answer: answer.wav
 	$(BIN)/meshapi-rt talk examples/question.wav -o answer.wav
@@ -20,6 +20,9 @@ check: $(VENV)/.dev  ## Style and types
 soak: $(VENV)/.test  ## The long proofs, whole
 	$(BIN)/python -m pytest -m soak --durations=0
 
+bench: $(VENV)/.bench  ## Ours beside its peers, in one run; about half an hour, BENCH=--quick for two minutes
+	$(BIN)/python -m benchmarks $(BENCH)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
@@ -30,6 +33,10 @@ $(VENV)/.made:
 $(VENV)/.local: $(VENV)/.made setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
 	touch $@
+
+$(VENV)/.bench: $(VENV)/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@ $(VENV)/.local
 
 $(VENV)/.test: $(VENV)/.made setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'

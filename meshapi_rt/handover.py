@@ -153,6 +153,16 @@ class Inbox:
         if end is not None:
             stream._tell_end(end)
 
+    def take(self) -> RealtimeMessage | None:
+        """Take the next message if there is one."""
+        try:
+            message = self._messages.popleft()
+        except IndexError:
+            return None
+        if self._stalled:
+            self._tell_room()
+        return message
+
     def get(self, wait: Wait, stream: EventStream | None = None) -> RealtimeMessage | None:
         """Take the next message; ``None`` when none will come any more, because of the end or *stream* closed.
 
@@ -163,13 +173,8 @@ class Inbox:
         while True:
             if stream is not None and stream.closed:
                 return None
-            try:
-                message = self._messages.popleft()
-            except IndexError:
-                pass
-            else:
-                if self._stalled:
-                    self._tell_room()
+            message = self.take()
+            if message is not None:
                 return message
             longest = wait.slice()
             with self._lock:
@@ -325,10 +330,9 @@ class EventStream:
             Cancelled: The ``cancel`` event was set; the session goes on.
             ConnectionLost: The session ended in any way but a proper close (or the ``RealtimeError`` that ended it).
         """
-        try:
-            message = self._inbox.get(Wait(self._timeout, self._cancel), self)
-        except queue.Empty:
-            raise TimedOut(f"no message came within {self._timeout:g} s; the session is still open") from None
+        message = None if self._closed else self._inbox.take()
+        if message is None:
+            message = self._wait()
         if message is None:
             end = self._inbox.ended
             if self._closed or end is None or isinstance(end, SessionClosed):
@@ -337,6 +341,12 @@ class EventStream:
         if message.error is not None and self._raise_errors:
             raise message.error
         return message
+
+    def _wait(self) -> RealtimeMessage | None:
+        try:
+            return self._inbox.get(Wait(self._timeout, self._cancel), self)
+        except queue.Empty:
+            raise TimedOut(f"no message came within {self._timeout:g} s; the session is still open") from None
 
     def _orphan(self, end: MeshAPIError) -> None:
         queue.Queue.__init__(self.errors, maxsize=1)  # its lock may be held by a thread that does not exist here

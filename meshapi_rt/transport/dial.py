@@ -19,7 +19,6 @@ import selectors
 import socket
 import ssl
 import threading
-import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -84,15 +83,15 @@ def find_proxy(host: str, port: int, *, secure: bool, given: str | bool | None) 
         return Proxy.parse(given)
     if given is not None:
         raise ConfigurationError(f"proxy must be a URL, False or None, not {given!r}")
-    if is_loopback(host) or _is_bypassed(f"{host}:{port}"):
+    import urllib.request  # noqa: PLC0415 - it takes longer to import than the rest of this package
+
+    # Unknown to typeshed, but documented by its use of no_proxy.
+    bypass = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+    if is_loopback(host) or bypass(f"{host}:{port}"):
         return None
     found = urllib.request.getproxies_environment()
     url = found.get("https" if secure else "http") or found.get("all")
     return Proxy.parse(url) if url else None
-
-
-def _is_bypassed(where: str) -> bool:
-    return bool(urllib.request.proxy_bypass_environment(where))  # type: ignore[attr-defined]  # unknown to typeshed
 
 
 def is_loopback(host: str) -> bool:

@@ -20,7 +20,8 @@ CLOSE: Final = ABNF.OPCODE_CLOSE
 PING: Final = ABNF.OPCODE_PING
 PONG: Final = ABNF.OPCODE_PONG
 
-_BUFFER_SIZE = 128 * 1024  # below this, throughput falls (transport_facts.md, Receiving)
+_FIRST_BUFFER = 4 * 1024  # bytes: what an idle session costs
+_BUFFER_SIZE = 128 * 1024  # what a busy one grows to; below this, throughput falls
 _NUMPY_FROM = 2048  # bytes; below this an integer XOR masks in less CPU time than numpy
 _KEYS_AT_ONCE = 1024  # mask keys drawn from the system per call: each call gives up the GIL
 
@@ -46,10 +47,11 @@ class FrameDecoder:
 
     def __init__(self, max_message: int) -> None:
         self._max_message = max_message
-        self._buffer = bytearray(_BUFFER_SIZE)
+        self._buffer = bytearray(_FIRST_BUFFER)
         self._view = memoryview(self._buffer)
         self._start = 0  # where the next frame begins
         self._end = 0  # where the received bytes end
+        self._brimful = False  # the last read filled the buffer: more may have been waiting
         self._wanted = 0  # bytes of the frame that is not whole yet, with its header, as far as known
         self._opcode = 0  # of the fragmented message in progress, else 0
         # Its payload so far: not a list of fragments, for a server may send millions of them, of a byte or none.
@@ -67,7 +69,7 @@ class FrameDecoder:
             kept = bytes(self._view[self._start : self._end])
             self._view[: len(kept)] = kept
             self._start, self._end = 0, len(kept)
-        if self._end == size:
+        if self._end == size or (self._brimful and size < _BUFFER_SIZE):
             self._resize(size * 2)  # by doubling, so that a header alone never costs what it announces
         elif self._end == 0 and size > _BUFFER_SIZE * 8:
             self._resize(_BUFFER_SIZE)
@@ -81,6 +83,7 @@ class FrameDecoder:
     def filled(self, count: int) -> None:
         """Count in *count* bytes that were received into :meth:`room`."""
         self._end += count
+        self._brimful = self._end == len(self._buffer)
 
     def next(self) -> tuple[int, str | bytes] | None:
         """Return the next whole message or control frame, or ``None`` until more bytes have come.
