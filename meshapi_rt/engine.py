@@ -142,9 +142,14 @@ class Engine:
             self._keeper.created(wire)
         return False
 
+    @property
+    def listens(self) -> bool:
+        """Whether the user's audio is to be kept."""
+        return self._keeper is not None and self.history.takes_pcm
+
     def hears(self, audio: memoryview | Mapping[str, Any]) -> None:
-        """Keep the user's audio, if that was asked for."""
-        if self._keeper is not None and self.history.takes_pcm:
+        """Keep the user's audio."""
+        if self._keeper is not None:
             self._keeper.appended(audio)
 
     # -- the reader's side: Keeper ---

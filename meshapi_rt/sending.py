@@ -50,6 +50,10 @@ class EventIds:
 class Hooks(Protocol):
     """What a session wants to know of what goes out."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether it wants to hear the audio."""
+
     def settles(self, wire: dict[str, Any]) -> bool:
         """Look at an event, and tell whether it is settled here and must not go out."""
 
@@ -136,7 +140,7 @@ class Sender:
             mark = partial(self._aside.expect, event_id)
         elif kind.startswith("input_audio_buffer."):
             self.unsaid_audio = kind.endswith(".append")
-            mark = partial(self._hooks.hears, wire) if self.unsaid_audio else None
+            mark = partial(self._hooks.hears, wire) if self.unsaid_audio and self._hooks.listens else None
         try:
             self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE)
         except BaseException:  # its turn may have come without a byte of it going out
@@ -149,19 +153,21 @@ class Sender:
         """Send audio, in pieces of 10 s at most; return the ids of the events."""
         wait = Wait(timeout)
         self._check_open()
-        whole = pcm.as_int16(audio).view(np.uint8).data
+        plain = type(audio) is bytes and not len(audio) % pcm.BYTES_PER_SAMPLE  # mostly: it needs no look
+        whole = memoryview(audio) if plain else pcm.as_int16(audio).view(np.uint8).data  # type: ignore[arg-type]
         size = _APPEND_SECONDS * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE
         ids: list[str] = []
         for start in range(0, len(whole), size):
             piece = whole[start : start + size]
-            mark = partial(self._hooks.hears, piece)
+            mark = partial(self._hooks.hears, piece) if self._hooks.listens else None
             if self._binary_audio:
                 self._hand_over(bytes(piece), wait, text=False, mark=mark, perishable=True)
             else:
                 ids.append(self._ids.next())
                 self._hand_over(encode_append(ids[-1], piece), wait, mark=mark, perishable=True)
             self.unsaid_audio = True
-            log.debug("sent audio of %d bytes", len(piece))
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("sent audio of %d bytes", len(piece))
         return tuple(ids)
 
     def _hand_over(

@@ -22,7 +22,8 @@ PONG: Final = ABNF.OPCODE_PONG
 
 _FIRST_BUFFER = 4 * 1024  # bytes: what an idle session costs
 _BUFFER_SIZE = 128 * 1024  # what a busy one grows to; below this, throughput falls
-_NUMPY_FROM = 2048  # bytes; below this an integer XOR masks in less CPU time than numpy
+_PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
+_LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
 _KEYS_AT_ONCE = 1024  # mask keys drawn from the system per call: each call gives up the GIL
 
 
@@ -209,6 +210,7 @@ class FrameEncoder:
     def __init__(self) -> None:
         self._keys = b""
         self._next_key = 0
+        self._scratch = _Scratch(_FIRST_BUFFER)
 
     def _key(self) -> bytes:
         if self._next_key == len(self._keys):
@@ -217,24 +219,41 @@ class FrameEncoder:
         self._next_key = at + 4
         return self._keys[at : at + 4]
 
-    def encode(self, opcode: int, payload: bytes) -> bytes:
-        """Return one final frame that carries *payload*."""
+    def encode(self, opcode: int, payload: bytes) -> memoryview:
+        """Return one final frame that carries *payload*; it is overwritten by the next one."""
         key, length = self._key(), len(payload)
+        scratch = self._room(length)
         if length < 126:
-            head = struct.pack("!BB4s", 0x80 | opcode, 0x80 | length, key)
+            start = _PAYLOAD_AT - 6
+            struct.pack_into("!BB4s", scratch.bytes, start, 0x80 | opcode, 0x80 | length, key)
         elif length < 1 << 16:
-            head = struct.pack("!BBH4s", 0x80 | opcode, 0x80 | 126, length, key)
+            start = _PAYLOAD_AT - 8
+            struct.pack_into("!BBH4s", scratch.bytes, start, 0x80 | opcode, 0x80 | 126, length, key)
         else:
-            head = struct.pack("!BBQ4s", 0x80 | opcode, 0x80 | 127, length, key)
-        return head + _masked(payload, key)
+            start = _PAYLOAD_AT - 14
+            struct.pack_into("!BBQ4s", scratch.bytes, start, 0x80 | opcode, 0x80 | 127, length, key)
+        end = _PAYLOAD_AT + length
+        scratch.view[_PAYLOAD_AT:end] = payload
+        words = scratch.words[_PAYLOAD_AT // 4 : (end + 3) // 4]  # the last may reach beyond the payload: nobody looks
+        np.bitwise_xor(words, np.frombuffer(key, np.uint32), out=words)
+        return scratch.view[start:end]
+
+    def _room(self, length: int) -> _Scratch:
+        """Return scratch space; what a large frame needs is not kept."""
+        if length > _LARGEST_KEPT:
+            return _Scratch(length)
+        if length > self._scratch.length:
+            self._scratch = _Scratch(min(2 * length, _LARGEST_KEPT))
+        return self._scratch
 
 
-def _masked(payload: bytes, key: bytes) -> bytes:
-    length = len(payload)
-    repeats = -(-length // 4)
-    if length < _NUMPY_FROM:
-        mask = int.from_bytes((key * repeats)[:length], "little")
-        return (int.from_bytes(payload, "little") ^ mask).to_bytes(length, "little")
-    words = np.frombuffer(payload, np.uint32, length // 4) ^ np.frombuffer(key, np.uint32)
-    tail = bytes(a ^ b for a, b in zip(payload[length // 4 * 4 :], key, strict=False))
-    return words.astype(np.uint32, copy=False).tobytes() + tail
+class _Scratch:
+    """Bytes in which a frame is made, with the payload where whole words can be masked in place."""
+
+    __slots__ = ("bytes", "length", "view", "words")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.bytes = bytearray(_PAYLOAD_AT + (length + 3) // 4 * 4)
+        self.view = memoryview(self.bytes)
+        self.words = np.frombuffer(self.bytes, np.uint32)

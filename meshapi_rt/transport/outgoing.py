@@ -69,20 +69,23 @@ class Outgoing:
 
     def send(self, opcode: int, payload: bytes, wait: Wait, mark: Callable[[], None] | None = None) -> None:
         """Send one frame, whole; see ``Connection.send``."""
-        self._acquire(wait)
+        if not self._frame_lock.acquire(blocking=False):
+            self._acquire(wait)
         try:
-            self._write_urgent(wait)
+            if self._urgent or self._unsent:
+                self._write_urgent(wait)
             self._check_open(opcode)  # not before: our answer to the peer's close may have been among them
             if opcode == CLOSE:
                 self.close_sent = True
             if mark is not None:
                 mark()
             frame = self._encoder.encode(opcode, payload)
-            self._write(memoryview(frame), wait)
+            self._write(frame, wait)
             self._count(opcode, len(frame))
         finally:
             self._frame_lock.release()
-        self.flush()
+        if self._urgent or self._unsent:
+            self.flush()
 
     def _check_open(self, opcode: int) -> None:
         if self.close_sent or self.broken or self.over or (self.retired and opcode != CLOSE):
@@ -124,11 +127,12 @@ class Outgoing:
 
     def _count(self, opcode: int, size: int) -> None:
         assert self._frame_lock.locked()
+        counters, now = self._counters, time.monotonic()
         if opcode in (TEXT, BINARY):
-            self._counters.last_event_sent = time.monotonic()
-        self._counters.frames_sent += 1
-        self._counters.bytes_sent += size
-        self._counters.last_sent = time.monotonic()
+            counters.last_event_sent = now
+        counters.frames_sent += 1
+        counters.bytes_sent += size
+        counters.last_sent = now
 
     def _wait_writable(self, wait: Wait) -> None:
         longest = wait.slice()
@@ -203,7 +207,7 @@ class Outgoing:
         self.close_sent = opcode == CLOSE
         if mark is not None:
             mark()
-        self._unsent = memoryview(self._encoder.encode(opcode, payload))
+        self._unsent = self._encoder.encode(opcode, payload)
         self._count(opcode, len(self._unsent))
         return True
 
