@@ -139,11 +139,6 @@ class History:
         self._out_of_band.clear()
         self._speaking = None
 
-    def forget_items(self) -> None:
-        """Empty the conversation: a new session begins with none."""
-        self._items.clear()
-        self._order.clear()
-
     def _session(self, event: Mapping[str, Any]) -> None:
         session = event.get("session")
         if not isinstance(session, dict):
