@@ -1,6 +1,6 @@
 """A connected socket, plain or TLS, as non-blocking bytes both ways.
 
-One thread reads and one thread at a time writes (the owner of the frame lock, see ``connection``); both may do
+One thread reads and one thread at a time writes (the owner of the frame lock, see ``outgoing``); both may do
 so at once. Nothing here blocks but :meth:`Channel.wait_to_read` and :meth:`Channel.wait_to_write`.
 """
 
