@@ -155,6 +155,12 @@ def test_stats_count() -> None:
             after.stalls = 5  # type: ignore[misc]
 
 
+def forking(program: str, url: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that forks; later Pythons warn of forks beside threads, which is the point here."""
+    arguments = [sys.executable, "-W", "ignore", "-c", program, url]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_a_forked_child_harms_nothing() -> None:
     """In the child calls raise and no byte goes out; the parent's session goes on."""
@@ -191,13 +197,7 @@ session.close()
         line.serve_until_close()
 
     with peer(script) as running:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program, running.url],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        done = forking(program, running.url)
     assert done.stdout == "x.answer\n", done.stderr
     assert got == ["x.parent"]
 
@@ -231,13 +231,7 @@ session.close()
 print("fine")
 """
     with peer(silent) as running:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program, running.url],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        done = forking(program, running.url)
     assert done.stdout == "fine\n", done.stderr
 
 
