@@ -132,19 +132,24 @@ class Connection:
             self._last_act()
             self._last_act = None
         try:
-            while self._ending is None and (found := self._decoder.next()) is not None:
+            while self._ending is None:
+                self._decoder.texts(messages)
+                found = self._decoder.next()
+                if found is None:
+                    break
                 opcode, payload = found
-                self._counters.frames_received += 1
                 if opcode in (TEXT, BINARY):
                     messages.append(payload)
                     continue
                 assert isinstance(payload, bytes)
+                self._counters.frames_received += 1
                 if opcode == CLOSE:
                     self._after(messages, partial(self._closed, *parse_close(payload), payload[:2]))
                     break
                 self._control(opcode, payload)
         except ProtocolViolation as exc:
             self._after(messages, partial(self._violated, exc))
+        self._counters.frames_received += len(messages)
         return messages
 
     def _after(self, messages: list[str | bytes], act: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ CLOSE: Final = ABNF.OPCODE_CLOSE
 PING: Final = ABNF.OPCODE_PING
 PONG: Final = ABNF.OPCODE_PONG
 
+_WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
 _FIRST_BUFFER = 4 * 1024  # bytes: what an idle session costs
 _BUFFER_SIZE = 128 * 1024  # what a busy one grows to; below this, throughput falls
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
@@ -85,6 +86,28 @@ class FrameDecoder:
         """Count in *count* bytes that were received into :meth:`room`."""
         self._end += count
         self._brimful = self._end == len(self._buffer)
+
+    def texts(self, into: list[str | bytes]) -> None:
+        """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
+
+        Raises:
+            ProtocolViolation: As in :meth:`next`; what came before it has been appended.
+        """
+        if self._opcode or self._checked:
+            return
+        buffer, view, start, last = self._buffer, self._view, self._start, self._end - 4
+        while start <= last and buffer[start] == _WHOLE_TEXT:
+            length, begin = buffer[start + 1], start + 2
+            if length == 126:
+                length, begin = buffer[start + 2] << 8 | buffer[start + 3], start + 4
+            elif length > 126:
+                break  # of 64 KiB or more, or masked: next() looks closer
+            end = begin + length
+            if end > self._end or length > self._max_message:
+                break
+            into.append(self._text(view[begin:end]))
+            self._start = start = end
+            self._wanted = 0
 
     def next(self) -> tuple[int, str | bytes] | None:
         """Return the next whole message or control frame, or ``None`` until more bytes have come.
