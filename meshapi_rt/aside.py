@@ -67,10 +67,16 @@ class Aside:
             self._updates.clear()
         self._restored = restored
 
-    def is_ours(self, message: RealtimeMessage) -> bool:
-        """Take note of an answer, and tell whether it is to be kept back."""
-        if not (self._updates or self._restored):
-            return False
+    @property
+    def expects(self) -> bool:
+        """Whether answers to what the session sent are still to come."""
+        return bool(self._updates or self._restored)
+
+    def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
+        """Take note of answers, and return the messages that are not to be kept back."""
+        return [message for message in messages if not self._is_ours(message)]
+
+    def _is_ours(self, message: RealtimeMessage) -> bool:
         kind = current_name(message.type or "")
         if kind == "session.updated":
             return self._settle(None)

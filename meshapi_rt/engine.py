@@ -156,20 +156,19 @@ class Engine:
 
     def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
         """Mirror every message, and keep back the answers to what this side sent on its own."""
-        shown = []
+        observe, keeper = self.history.observe, self._keeper
         for message in messages:
-            self.history.observe(message)
+            observe(message)
             kind = message.type
             if kind == "session.created":
                 self._upkeep.connected(time.monotonic(), self._expires_in())
-            elif kind in AUDIO_DELTAS and message.audio is None:
+            elif message.audio is None and kind in AUDIO_DELTAS:
                 log.warning("the audio of a %s event is not base64: msg.audio is None for it", kind)
-            if self._keeper is not None and message.event is not None:
-                self._keeper.observe(message.event)
-            if not self._aside.is_ours(message):
-                shown.append(message)
-        self._note_heard()
-        return shown
+            if keeper is not None and message.outline is not None:
+                keeper.observe(message.outline)
+        if self._heard:
+            self._note_heard()
+        return self._aside.sift(messages) if self._aside.expects else messages
 
     def _note_heard(self) -> None:
         while self._heard:

@@ -122,8 +122,7 @@ class History:
 
     def observe(self, message: RealtimeMessage) -> None:
         """Take in one message of the server."""
-        event = message.event
-        kind = message.type
+        event, kind = message.outline, message.type
         if event is None or kind is None:
             return
         if kind in AUDIO_DELTAS:

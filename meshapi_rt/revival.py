@@ -32,6 +32,7 @@ from .waiting import Wait
 __all__ = ["Revived", "reconnected_message", "revive"]
 
 log = logging.getLogger("meshapi_rt")
+_RECONNECTED = "meshapi.reconnected"
 
 
 @attrs.frozen
@@ -232,7 +233,7 @@ def reconnected_message(
     """Return the one message that tells a loop about a reconnect. An event of our own: no server sends it."""
     session = (revived.hello.event or {}).get("session")
     event = {
-        "type": "meshapi.reconnected",
+        "type": _RECONNECTED,
         "source": "meshapi_rt",
         "reason": reason,
         "planned": planned,
@@ -243,4 +244,4 @@ def reconnected_message(
         "lost": [*revived.lost, *cut],
         "dropped_sends": dropped,
     }
-    return RealtimeMessage(None, json.dumps(event), event)
+    return RealtimeMessage(None, json.dumps(event), event, _RECONNECTED)
