@@ -70,6 +70,7 @@ class RealtimeMessage:
 _DIRECT_FROM = 1024  # characters; below that a parse of the whole text is as fast
 _DIRECT_WITHIN = 1000  # characters in which the delta of an audio event begins
 _DELTAS = ('"delta":"', '"delta": "')
+_EVENT_ID = '"event_id":"'
 _MARK = f"delta-{secrets.token_hex(8)}"  # stands for the audio while the rest is parsed
 
 
@@ -122,15 +123,45 @@ def _direct(text: str, start: int) -> RealtimeMessage | None:
     end = text.find('"', start)
     try:
         audio = decode_base64(text[start:end])
-        event = loads(text[:start] + _MARK + text[end:])
+        outline = _outline(text[:start], text[end:])
     except (ValueError, RecursionError):
         return None
+    return None if outline is None else RealtimeMessage(audio, text, outline, outline["type"], None, start)
+
+
+# Audio events of one item differ in their id and their audio, so the rest is parsed once. By the texts around the id.
+_outlines: dict[tuple[str, str, str], dict[str, Any]] = {}
+_MOST_OUTLINES = 512
+_LONGEST_TAIL = 200  # characters behind the audio, for what is kept
+
+
+def _outline(head: str, tail: str) -> dict[str, Any] | None:
+    """Return the audio event that stands around a delta, with the mark in its place; ``None`` if it is none."""
+    at = head.find(_EVENT_ID) + len(_EVENT_ID)
+    stop = head.find('"', at)
+    event_id = head[at:stop]
+    if at < len(_EVENT_ID) or not event_id.isidentifier() or len(tail) > _LONGEST_TAIL:  # an identifier is as it reads
+        return _audio_event(head + _MARK + tail)
+    key = (head[:at], head[stop:], tail)
+    known = _outlines.get(key)
+    if known is None:
+        known = _audio_event(key[0] + _MARK + key[1] + _MARK + tail)
+        if known is None or known.get("event_id") != _MARK or any(isinstance(one, (dict, list)) for one in known.values()):
+            return _audio_event(head + _MARK + tail)
+        if len(_outlines) >= _MOST_OUTLINES:
+            _outlines.clear()
+        _outlines[key] = known
+    outline = known.copy()
+    outline["event_id"] = event_id
+    return outline
+
+
+def _audio_event(text: str) -> dict[str, Any] | None:
+    event = loads(text)
     if type(event) is not dict or event.get("delta") != _MARK:
         return None
     kind = event.get("type")
-    if type(kind) is not str or kind not in AUDIO_DELTAS:
-        return None
-    return RealtimeMessage(audio, text, event, kind, None, start)
+    return event if type(kind) is str and kind in AUDIO_DELTAS else None
 
 
 def _audio_of(delta: object) -> bytes | None:
