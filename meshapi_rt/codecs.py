@@ -76,9 +76,9 @@ _OUTSIDE = 1 << 24  # a bit beside the three bytes of a group: one of its charac
 @functools.cache
 def _tables() -> tuple[Any, Any]:
     """Return what the first and what the second two characters of a group give of its bytes, the first byte lowest."""
-    alphabet = np.frombuffer((string.ascii_letters[26:] + string.ascii_letters[:26] + "0123456789+/").encode(), np.uint8)
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
     values = np.full(256, _OUTSIDE, np.uint32)
-    values[alphabet] = np.arange(64)
+    values[np.frombuffer(alphabet.encode(), np.uint8)] = np.arange(64)
     pairs = np.arange(1 << 16, dtype=np.uint32)
     bits = values[pairs & 255] << 6 | values[pairs >> 8]
     first = bits >> 4 | (bits & 15) << 12

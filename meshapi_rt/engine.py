@@ -147,7 +147,7 @@ class Engine:
         """Whether the user's audio is to be kept."""
         return self._keeper is not None and self.history.takes_pcm
 
-    def hears(self, audio: memoryview | Mapping[str, Any]) -> None:
+    def hears(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
         """Keep the user's audio."""
         if self._keeper is not None:
             self._keeper.appended(audio)

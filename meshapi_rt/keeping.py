@@ -40,7 +40,7 @@ class AudioKeeper:
         self._turns: dict[str, bytes] = {}
         self._held = 0
 
-    def appended(self, audio: memoryview | Mapping[str, Any]) -> None:
+    def appended(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
         """Take in audio that goes to the server: PCM16 at 24 kHz, raw or as an append event."""
         pcm = _decoded(audio.get("audio")) if isinstance(audio, Mapping) else bytes(audio)
         with self._lock:

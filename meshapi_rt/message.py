@@ -146,7 +146,11 @@ def _outline(head: str, tail: str) -> dict[str, Any] | None:
     known = _outlines.get(key)
     if known is None:
         known = _audio_event(key[0] + _MARK + key[1] + _MARK + tail)
-        if known is None or known.get("event_id") != _MARK or any(isinstance(one, (dict, list)) for one in known.values()):
+        if (
+            known is None
+            or known.get("event_id") != _MARK
+            or any(isinstance(one, (dict, list)) for one in known.values())
+        ):
             return _audio_event(head + _MARK + tail)
         if len(_outlines) >= _MOST_OUTLINES:
             _outlines.clear()
@@ -246,9 +250,7 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
     raise EventError(f"the event {event['type']!r} cannot be sent as JSON: {why}; nothing was sent")
 
 
-def encode_append(event_id: str, audio: memoryview) -> bytes:
+def encode_append(event_id: str, audio: bytes | memoryview) -> bytes:
     """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
-    return b'{"event_id":"%b","type":"input_audio_buffer.append","audio":"%b"}' % (
-        event_id.encode(),
-        encode_base64(audio),
-    )
+    name = b'","type":"input_audio_buffer.append","audio":"'
+    return b"".join((b'{"event_id":"', event_id.encode(), name, encode_base64(audio), b'"}'))

@@ -24,6 +24,7 @@ __all__ = [
     "Joiner",
     "alaw_decode",
     "alaw_encode",
+    "as_bytes",
     "as_int16",
     "bytes_to_ms",
     "duration",
@@ -81,6 +82,22 @@ def as_int16(audio: AudioLike) -> NDArray[np.int16]:
     if array.dtype.kind == "f":
         return from_float(array)
     return np.ascontiguousarray(array, dtype=_INT16)
+
+
+def as_bytes(audio: AudioLike) -> bytes | memoryview:
+    """Check what a user hands over and return it as raw little-endian PCM16, without a copy where that goes.
+
+    Returns:
+        ``bytes``, or a contiguous view of bytes that lives as long as *audio* is not changed.
+
+    Raises:
+        AudioFormatError: As :func:`as_int16`.
+    """
+    if type(audio) is bytes and not len(audio) % BYTES_PER_SAMPLE:
+        return audio
+    plain = type(audio) is np.ndarray and audio.dtype == _INT16 and audio.ndim == 1 and audio.flags.c_contiguous
+    samples = audio if plain else as_int16(audio)
+    return samples.view(np.uint8).data  # type: ignore[union-attr]
 
 
 def to_bytes(audio: AudioLike) -> bytes:

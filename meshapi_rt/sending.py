@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
-
 from . import pcm
 from .aside import Aside
 from .errors import ConnectionLost, MeshAPIError, TimedOut
@@ -26,7 +24,7 @@ __all__ = ["EventIds", "Hooks", "Sender"]
 
 log = logging.getLogger("meshapi_rt")
 
-_APPEND_SECONDS = 10  # of audio per append event; the limit is 15 MiB (protocol.md 1.5, T)
+_APPEND_BYTES = 10 * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE  # 10 s per append; the limit is 15 MiB (protocol.md 1.5, T)
 # What makes no sense later: a session that connects again drops and counts it while there is no connection.
 _PERISHABLE = frozenset({"input_audio_buffer.append", "response.cancel", "conversation.item.truncate"})
 
@@ -57,7 +55,7 @@ class Hooks(Protocol):
     def settles(self, wire: dict[str, Any]) -> bool:
         """Look at an event, and tell whether it is settled here and must not go out."""
 
-    def hears(self, audio: memoryview | Mapping[str, Any]) -> None:
+    def hears(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
         """Take note of audio that goes out now, raw or as an append event; in the order of the wire."""
 
 
@@ -153,22 +151,28 @@ class Sender:
         """Send audio, in pieces of 10 s at most; return the ids of the events."""
         wait = Wait(timeout)
         self._check_open()
-        plain = type(audio) is bytes and not len(audio) % pcm.BYTES_PER_SAMPLE  # mostly: it needs no look
-        whole = memoryview(audio) if plain else pcm.as_int16(audio).view(np.uint8).data  # type: ignore[arg-type]
-        size = _APPEND_SECONDS * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE
+        whole = pcm.as_bytes(audio)
+        if 0 < len(whole) <= _APPEND_BYTES:
+            return self._append(whole, wait)
         ids: list[str] = []
-        for start in range(0, len(whole), size):
-            piece = whole[start : start + size]
-            mark = partial(self._hooks.hears, piece) if self._hooks.listens else None
-            if self._binary_audio:
-                self._hand_over(bytes(piece), wait, text=False, mark=mark, perishable=True)
-            else:
-                ids.append(self._ids.next())
-                self._hand_over(encode_append(ids[-1], piece), wait, mark=mark, perishable=True)
-            self.unsaid_audio = True
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("sent audio of %d bytes", len(piece))
+        for start in range(0, len(whole), _APPEND_BYTES):
+            ids += self._append(whole[start : start + _APPEND_BYTES], wait)
         return tuple(ids)
+
+    def _append(self, audio: bytes | memoryview, wait: Wait) -> tuple[str, ...]:
+        """Send the audio of one event, or of one binary frame; return the event's id."""
+        mark = partial(self._hooks.hears, audio) if self._hooks.listens else None
+        if self._binary_audio:
+            ids: tuple[str, ...] = ()
+            self._hand_over(bytes(audio), wait, text=False, mark=mark, perishable=True)
+        else:
+            event_id = self._ids.next()
+            ids = (event_id,)
+            self._hand_over(encode_append(event_id, audio), wait, mark=mark, perishable=True)
+        self.unsaid_audio = True
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("sent audio of %d bytes", len(audio))
+        return ids
 
     def _hand_over(
         self,
@@ -183,7 +187,9 @@ class Sender:
         self.last_used = time.monotonic()
         broken: Connection | None = None
         while True:
-            connection = self._current(wait, broken, perishable=perishable)
+            connection = self._connection
+            if connection is None or connection is broken or self._inbox.ended is not None:
+                connection = self._current(wait, broken, perishable=perishable)
             if connection is None:
                 return
             try:

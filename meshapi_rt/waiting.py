@@ -46,13 +46,12 @@ class Wait:
     A loop looks for what it waits for, then asks :meth:`slice` how long it may sleep before it looks again.
     """
 
-    __slots__ = ("_cancel", "_deadline", "_longest", "timeout")
+    __slots__ = ("_began", "_cancel", "timeout")
 
     def __init__(self, timeout: float | None, cancel: threading.Event | None = None) -> None:
-        self.timeout = seconds("timeout", timeout)
-        self._deadline = Deadline(self.timeout)
+        self.timeout = timeout if type(timeout) is float and timeout >= 0 else seconds("timeout", timeout)
+        self._began = time.monotonic()  # and no more: most calls find what they want without waiting
         self._cancel = cancel
-        self._longest = _UNINTERRUPTIBLE if cancel is None else _CANCEL_SLICE
 
     def within(self, seconds: float) -> Wait:
         """Return a wait for a step that may take *seconds*, and no longer than this one."""
@@ -60,7 +59,9 @@ class Wait:
 
     def left(self) -> float:
         """Return the seconds until the deadline; infinite without one."""
-        return self._deadline.left()
+        if self.timeout is None:
+            return math.inf
+        return max(0.0, self._began + min(self.timeout, _LONGEST) - time.monotonic())
 
     def slice(self) -> float | None:
         """Return how long to sleep before looking again: ``None`` for without limit, 0 when time is up.
@@ -70,5 +71,5 @@ class Wait:
         """
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("the cancel event was set while waiting")
-        longest = min(self._deadline.left(), self._longest)
+        longest = min(self.left(), _UNINTERRUPTIBLE if self._cancel is None else _CANCEL_SLICE)
         return None if longest == math.inf else longest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -228,55 +228,45 @@ class FrameDecoder:
 
 
 class FrameEncoder:
-    """Makes masked client frames; each takes a fresh random key. One thread at a time."""
+    """Makes masked client frames; each takes a fresh random key. One thread at a time.
+
+    A frame is made in place, in scratch space that keeps its shape: of frames of one length, as audio makes them,
+    each costs a copy and one XOR over whole words.
+    """
 
     def __init__(self) -> None:
-        self._keys = b""
-        self._next_key = 0
-        self._scratch = _Scratch(_FIRST_BUFFER)
-
-    def _key(self) -> bytes:
-        if self._next_key == len(self._keys):
-            self._keys, self._next_key = os.urandom(4 * _KEYS_AT_ONCE), 0
-        at = self._next_key
-        self._next_key = at + 4
-        return self._keys[at : at + 4]
+        self._keys: Iterator[np.uint32] = iter(())
+        self._length = self._opcode = -1  # of the last frame
+        self._scratch = bytearray()
 
     def encode(self, opcode: int, payload: bytes) -> memoryview:
         """Return one final frame that carries *payload*; it is overwritten by the next one."""
-        key, length = self._key(), len(payload)
-        scratch = self._room(length)
+        if len(payload) != self._length or opcode != self._opcode:
+            self._shape(opcode, len(payload))
+        key = next(self._keys, None)
+        if key is None:
+            self._keys = iter(np.frombuffer(os.urandom(4 * _KEYS_AT_ONCE), np.uint32))
+            key = next(self._keys)
+        self._payload[:] = payload
+        self._key[0] = key
+        np.bitwise_xor(self._words, key, self._words)
+        return self._frame
+
+    def _shape(self, opcode: int, length: int) -> None:
+        """Get ready for frames of that length: the header in front of the key, the payload behind it."""
+        end = _PAYLOAD_AT + (length + 3) // 4 * 4
+        if end > len(self._scratch) or len(self._scratch) > 2 * max(end, _LARGEST_KEPT):
+            self._scratch = bytearray(max(end, min(2 * end, _LARGEST_KEPT)))
         if length < 126:
-            start = _PAYLOAD_AT - 6
-            struct.pack_into("!BB4s", scratch.bytes, start, 0x80 | opcode, 0x80 | length, key)
+            header = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
         elif length < 1 << 16:
-            start = _PAYLOAD_AT - 8
-            struct.pack_into("!BBH4s", scratch.bytes, start, 0x80 | opcode, 0x80 | 126, length, key)
+            header = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, length)
         else:
-            start = _PAYLOAD_AT - 14
-            struct.pack_into("!BBQ4s", scratch.bytes, start, 0x80 | opcode, 0x80 | 127, length, key)
-        end = _PAYLOAD_AT + length
-        scratch.view[_PAYLOAD_AT:end] = payload
-        words = scratch.words[_PAYLOAD_AT // 4 : (end + 3) // 4]  # the last may reach beyond the payload: nobody looks
-        np.bitwise_xor(words, np.frombuffer(key, np.uint32), out=words)
-        return scratch.view[start:end]
-
-    def _room(self, length: int) -> _Scratch:
-        """Return scratch space; what a large frame needs is not kept."""
-        if length > _LARGEST_KEPT:
-            return _Scratch(length)
-        if length > self._scratch.length:
-            self._scratch = _Scratch(min(2 * length, _LARGEST_KEPT))
-        return self._scratch
-
-
-class _Scratch:
-    """Bytes in which a frame is made, with the payload where whole words can be masked in place."""
-
-    __slots__ = ("bytes", "length", "view", "words")
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.bytes = bytearray(_PAYLOAD_AT + (length + 3) // 4 * 4)
-        self.view = memoryview(self.bytes)
-        self.words = np.frombuffer(self.bytes, np.uint32)
+            header = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, length)
+        start = _PAYLOAD_AT - 4 - len(header)
+        self._scratch[start : start + len(header)] = header
+        view, words = memoryview(self._scratch), np.frombuffer(self._scratch, np.uint32, end // 4)
+        self._frame, self._payload = view[start : _PAYLOAD_AT + length], view[_PAYLOAD_AT : _PAYLOAD_AT + length]
+        # The last word may reach beyond the payload, where nobody looks.
+        self._key, self._words = words[_PAYLOAD_AT // 4 - 1 :], words[_PAYLOAD_AT // 4 :]
+        self._length, self._opcode = length, opcode

@@ -102,11 +102,11 @@ class Outgoing:
     def _write(self, frame: memoryview, wait: Wait) -> None:
         """Write a whole frame, or break the connection."""
         assert self._frame_lock.locked()
-        at, clean = 0, True
+        at, clean, size = 0, True, len(frame)
         try:
-            while at < len(frame):
+            while at < size:
                 clean = False
-                taken = self._channel.write(frame[at : at + _SLICE])
+                taken = self._channel.write(frame if size <= _SLICE and not at else frame[at : at + _SLICE])
                 at += taken
                 if not taken:
                     # OpenSSL may hold bytes of a TLS write that it did not finish.
