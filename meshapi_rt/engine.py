@@ -97,6 +97,7 @@ class Engine:
         self._as_text: set[str] = set()  # assistant items that were restored as text
         self._heard: deque[dict[str, Any]] = deque()  # truncates of those, for the mirror; any thread appends
         self._upkeep = Upkeep(options.keepalive, options.keepalive_for, options.policy)
+        self._next_look = -math.inf  # at its clocks
         self.inbox = Inbox(options.max_unread_bytes)
         self.history = History()
         self._ids = EventIds()
@@ -128,8 +129,13 @@ class Engine:
             connection.finish()
             raise
         self.sender.use(connection)
-        self._upkeep.connected(time.monotonic(), None)
+        self._connected(None)
         self._pump.start(connection, first)
+
+    def _connected(self, expires_in: float | None) -> None:
+        """Begin the clocks of a connection that its server ends after so many seconds, if it says."""
+        self._upkeep.connected(time.monotonic(), expires_in)
+        self._next_look = -math.inf
 
     # -- the sender's side: Hooks ---
 
@@ -161,7 +167,7 @@ class Engine:
             observe(message)
             kind = message.type
             if kind == "session.created":
-                self._upkeep.connected(time.monotonic(), self._expires_in())
+                self._connected(self._expires_in())
             elif message.audio is None and kind in AUDIO_DELTAS:
                 log.warning("the audio of a %s event is not base64: msg.audio is None for it", kind)
             if keeper is not None and message.outline is not None:
@@ -181,6 +187,9 @@ class Engine:
     def tick(self, connection: Connection) -> float | None:
         """Send a keepalive or leave for a new connection when it is time."""
         now = time.monotonic()
+        if now < self._next_look:
+            return None if self._next_look == math.inf else self._next_look - now
+        waits_for_gap = False
         gap, at_last = self._upkeep.renewal_due(now)
         if gap == 0:
             cut = self._busy()
@@ -189,13 +198,15 @@ class Engine:
                 self.sender.use(None)
                 self._aside.post_fence(connection.retire, self.history.session_type, self._ids.next())
                 raise RenewNow(cut)
-            gap = at_last
+            gap, waits_for_gap = at_last, True
         keepalive = self._upkeep.keepalive_due(now, self._counters.last_event_sent, self._used(now))
         if keepalive == 0:
             self._aside.post_update(connection.post, self.history.session_type, self._ids.next())
             self._upkeep.kept(now)
             keepalive = self._upkeep.keepalive or math.inf
         longest = min(gap, keepalive)
+        # What is sent and received meanwhile only puts it off, but for the end of what a renewal waits for.
+        self._next_look = now if waits_for_gap else now + longest
         return None if longest == math.inf else longest
 
     def _busy(self) -> str | None:
@@ -272,7 +283,7 @@ class Engine:
         """Take the new session's facts over; return what is for the consumers."""
         self.history.forget_connection()
         self.history.observe(revived.hello)
-        self._upkeep.connected(time.monotonic(), self._expires_in())
+        self._connected(self._expires_in())
         if revived.settings is not None:
             self.history.observe(revived.settings)
         self._aside.forget_connection(set(revived.unfinished))

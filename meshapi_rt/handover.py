@@ -33,7 +33,7 @@ class Inbox:
     """What the reader has received and nobody has taken yet, and how the session ended.
 
     The reader puts; any thread gets; each message goes to one of them. It is bounded in bytes of wire text: the
-    reader looks at :attr:`full` after every batch and stops reading, so a batch always finds room.
+    reader is told after every batch whether to stop reading, so a batch always finds room.
 
     A consumer that finds nothing leaves a baton, a locked lock, and waits on it; whoever has news releases it. That
     takes no lock of the inbox on either side, so nobody woken runs into it: a third less per wake than a Condition.
@@ -59,19 +59,21 @@ class Inbox:
 
     # -- the reader's side ---
 
-    def put_many(self, messages: list[RealtimeMessage]) -> None:
-        """Append messages and wake consumers; after the end they are dropped."""
+    def put_many(self, messages: list[RealtimeMessage]) -> bool:
+        """Append messages and wake consumers; after the end they are dropped. Tell whether the reader should pause."""
         sizes = [_OVERHEAD + len(one.text if one.text is not None else one.audio or b"") for one in messages]
         with self._lock:
             if self._end is not None:
-                return
+                return False
             self._messages.extend(messages)
             self._sizes.extend(sizes)
             self._held += sum(sizes)
             self._put += len(messages)
             self.peak = max(self.peak, len(self._messages))
+            full = self._settled() >= self._limit
         if self._batons:
             self._wake(len(messages))
+        return full
 
     def _settled(self) -> int:
         """Return the bytes that wait."""
@@ -94,12 +96,6 @@ class Inbox:
     def awaited(self) -> bool:
         """Whether a consumer waits for a message."""
         return bool(self._batons)
-
-    @property
-    def full(self) -> bool:
-        """Whether the reader should stop reading."""
-        with self._lock:
-            return self._end is None and self._settled() >= self._limit
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until consumers have taken half of it, or the end; the reader only. False after *timeout*."""
@@ -211,9 +207,11 @@ class Inbox:
         self._wake(len(self._batons))
 
     def _wake(self, consumers: int) -> None:
-        with contextlib.suppress(IndexError):  # fewer wait
+        try:
             for _ in range(consumers):
                 self._batons.popleft().release()
+        except IndexError:
+            pass  # fewer wait
 
 
 class StreamQueues(NamedTuple):

@@ -208,7 +208,9 @@ def event_object(event: object) -> dict[str, Any]:
     Raises:
         EventError: It is neither, or has no such ``type``.
     """
-    if isinstance(event, Mapping):
+    if type(event) is dict:  # mostly; the question below is dear
+        copy = event.copy()
+    elif isinstance(event, Mapping):
         copy = dict(event)
     elif attrs.has(type(event)):
         copy = attrs.asdict(event, recurse=False)  # type: ignore[arg-type]
@@ -233,6 +235,9 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
 def encode_event(event: Mapping[str, Any]) -> bytes:
     """Return an event as UTF-8 JSON.
 
@@ -241,8 +246,7 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
             surrogate pair, ...
     """
     try:
-        text = json.dumps(event, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
-        return text.encode()
+        return _ENCODER.encode(event).encode()
     except UnicodeEncodeError as exc:
         why = f"a text holds half of a surrogate pair ({exc.object[exc.start]!r})"
     except (TypeError, ValueError, RecursionError) as exc:

@@ -174,12 +174,13 @@ class Pump:
                 received = connection.receive(timeout)
                 if self._inbox.ended is not None:
                     continue  # this side is closing: only the answer to that is waited for
-                batch = decode_batch(received, self._redact)
-                messages = self._released() + batch
-                if batch and self._keeper.announces_end(batch[-1]):
+                messages = decode_batch(received, self._redact)
+                if self._held is not None:
+                    messages = self._released() + messages
+                if received and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
                     self._held = messages.pop()
-                self._deliver(messages)
-                self._wait_for_room(connection)
+                if self._deliver(messages):
+                    self._wait_for_room(connection)
         except Ended as exc:
             stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
             return outcome(exc.ending, self._held or self._last, self._redact, stalled)
@@ -204,12 +205,14 @@ class Pump:
         held, self._held = self._held, None
         return [] if held is None else [held]
 
-    def _deliver(self, messages: list[RealtimeMessage]) -> None:
-        if messages:
-            self._last = messages[-1]
-            if log.isEnabledFor(logging.DEBUG):
-                self._log(messages)
-            self._inbox.put_many(self._keeper.sift(messages))
+    def _deliver(self, messages: list[RealtimeMessage]) -> bool:
+        """Hand messages over; tell whether the reader should pause."""
+        if not messages:
+            return False
+        self._last = messages[-1]
+        if log.isEnabledFor(logging.DEBUG):
+            self._log(messages)
+        return self._inbox.put_many(self._keeper.sift(messages))
 
     def _log(self, messages: list[RealtimeMessage]) -> None:
         for message in messages:
@@ -219,8 +222,6 @@ class Pump:
 
     def _wait_for_room(self, connection: Connection) -> None:
         """Stop reading while the inbox is full; pings go on."""
-        if not self._inbox.full:
-            return
         self._counters.stalls += 1
         if self._counters.stalls == 1:
             log.warning(

@@ -109,9 +109,10 @@ class Connection:
         while True:
             if self._abandoned:
                 raise Ended(self._end(Ending(code=1006, problem=self._outgoing.broken)))
-            messages = self._decode()
-            if messages:
-                return messages
+            if self._last_act is not None or not self._decoder.empty:
+                messages = self._decode()
+                if messages:
+                    return messages
             if self._ending is not None:
                 raise Ended(self._ending)
             flushed = self._keep_alive()
@@ -124,6 +125,7 @@ class Connection:
             if longest == 0 and deadline.left() == 0:
                 return []
             self._sleep(longest, flushed)
+            self._read()
 
     def _decode(self) -> list[str | bytes]:
         """Take every whole message; a close or a violation behind them waits until they are handed out."""
@@ -134,7 +136,7 @@ class Connection:
         try:
             while self._ending is None:
                 self._decoder.texts(messages)
-                found = self._decoder.next()
+                found = None if self._decoder.empty else self._decoder.next()
                 if found is None:
                     break
                 opcode, payload = found

@@ -87,6 +87,11 @@ class FrameDecoder:
         self._end += count
         self._brimful = self._end == len(self._buffer)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is at hand, not even part of a frame."""
+        return self._start == self._end
+
     def texts(self, into: list[str | bytes]) -> None:
         """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
 
