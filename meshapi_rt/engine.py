@@ -9,7 +9,6 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,7 +94,7 @@ class Engine:
         self._taken = 0
         self._keeper = AudioKeeper(options.kept_audio_bytes) if options.kept_audio_bytes else None
         self._as_text: set[str] = set()  # assistant items that were restored as text
-        self._heard: deque[dict[str, Any]] = deque()  # truncates of those, for the mirror; any thread appends
+        self._heard: list[dict[str, Any]] = []  # truncates of those, for the mirror; any thread appends
         self._upkeep = Upkeep(options.keepalive, options.keepalive_for, options.policy)
         self._next_look = -math.inf  # at its clocks
         self.inbox = Inbox(options.max_unread_bytes)
@@ -178,7 +177,7 @@ class Engine:
 
     def _note_heard(self) -> None:
         while self._heard:
-            self.history.truncated(self._heard.popleft())
+            self.history.truncated(self._heard.pop(0))
 
     def _expires_in(self) -> float | None:
         expires = self.history.expires_at

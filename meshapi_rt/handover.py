@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import copy
 import queue
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from .errors import MeshAPIError, SessionClosed, TimedOut
 from .message import RealtimeMessage
-from .waiting import Deadline, Wait
+from .waiting import Batons, Deadline, Wait, sleep_on
 
 __all__ = ["EventStream", "Inbox", "MessageQueue", "StreamQueues", "again"]
 
@@ -34,9 +33,6 @@ class Inbox:
 
     The reader puts; any thread gets; each message goes to one of them. It is bounded in bytes of wire text: the
     reader is told after every batch whether to stop reading, so a batch always finds room.
-
-    A consumer that finds nothing leaves a baton, a locked lock, and waits on it; whoever has news releases it. That
-    takes no lock of the inbox on either side, so nobody woken runs into it: a third less per wake than a Condition.
     """
 
     def __init__(self, limit: int) -> None:
@@ -46,16 +42,15 @@ class Inbox:
         self._sizes: deque[int] = deque()  # of the last messages put
         self._held = 0  # their sum
         self._put = 0  # messages ever put
-        self._stalled = False
-        self._batons: deque[_thread.LockType] = deque()  # of consumers that wait, the longest first
         self._end: MeshAPIError | None = None
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self.peak = 0
 
     def _make_lock(self) -> None:
-        # Guards everything here but _messages and _batons: what is done with a deque is atomic. Held for bookkeeping.
+        # Guards everything here but _messages: what is done with a deque is atomic. Held for bookkeeping only.
         self._lock = threading.Lock()
-        self._drained = threading.Condition(self._lock)
+        self._consumers = Batons()
+        self._stalled = Batons()  # the reader, while it waits for room
 
     # -- the reader's side ---
 
@@ -71,8 +66,8 @@ class Inbox:
             self._put += len(messages)
             self.peak = max(self.peak, len(self._messages))
             full = self._settled() >= self._limit
-        if self._batons:
-            self._wake(len(messages))
+        if self._consumers:
+            self._consumers.wake(len(messages))
         return full
 
     def _settled(self) -> int:
@@ -95,27 +90,24 @@ class Inbox:
     @property
     def awaited(self) -> bool:
         """Whether a consumer waits for a message."""
-        return bool(self._batons)
+        return len(self._consumers) > 0
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until consumers have taken half of it, or the end; the reader only. False after *timeout*."""
         deadline = Deadline(timeout)
-        with self._lock:
-            self._stalled = True
+        while True:
+            baton = self._stalled.take()
             try:
-                while self._end is None and self._settled() > self._limit // 2:
-                    left = deadline.left()
-                    if not left:
-                        return False
-                    self._drained.wait(left)
+                if self._end is not None or self.unread_bytes() <= self._limit // 2:
+                    return True
+                if not sleep_on(baton, deadline.left()):
+                    return False
             finally:
-                self._stalled = False
-        return True
+                self._stalled.give_back(baton)
 
     def orphan(self, end: MeshAPIError) -> None:
         """End it in a forked child, whose lock may be held by a thread that does not exist there."""
         self._make_lock()
-        self._batons.clear()
         self._end = self._end or end
         for stream in list(self._streams):
             stream._orphan(self._end)
@@ -126,8 +118,8 @@ class Inbox:
             if self._end is not None:
                 return False
             self._end = end
-            self._drained.notify_all()
             streams = list(self._streams)
+        self._stalled.wake()
         self.wake()
         for stream in streams:
             stream._tell_end(end)
@@ -153,12 +145,14 @@ class Inbox:
 
     def take(self) -> RealtimeMessage | None:
         """Take the next message if there is one."""
+        if not self._messages:
+            return None
         try:
             message = self._messages.popleft()
-        except IndexError:
+        except IndexError:  # another thread was quicker
             return None
         if self._stalled:
-            self._tell_room()
+            self._stalled.wake()
         return message
 
     def get(self, wait: Wait, stream: EventStream | None = None) -> RealtimeMessage | None:
@@ -168,7 +162,7 @@ class Inbox:
             queue.Empty: *wait* ran out.
             Cancelled: Its cancel event was set.
         """
-        baton: _thread.LockType | None = None
+        baton = None
         try:
             while True:
                 if stream is not None and stream.closed:
@@ -180,38 +174,17 @@ class Inbox:
                 longest = wait.slice()
                 if longest == 0:
                     raise queue.Empty
-                if baton is None:  # then it looks once more: what came before the baton was there wakes nobody
-                    baton = _thread.allocate_lock()
-                    baton.acquire()
-                    self._batons.append(baton)
-                elif baton.acquire(timeout=-1 if longest is None else longest):
+                if baton is None:
+                    baton = self._consumers.take()
+                elif sleep_on(baton, longest):
                     baton = None
         finally:
-            if baton is not None:
-                self._withdraw(baton)
-
-    def _withdraw(self, baton: _thread.LockType) -> None:
-        """Take a baton back; if it was this one's turn, it is the next one's now."""
-        try:
-            self._batons.remove(baton)
-        except ValueError:
-            if self._messages:
-                self._wake(1)
-
-    def _tell_room(self) -> None:
-        with self._lock:
-            self._drained.notify_all()
+            if baton is not None and self._consumers.give_back(baton) and self._messages:
+                self._consumers.wake(1)  # it was this one's turn, which is the next one's now
 
     def wake(self) -> None:
         """Let every consumer look again."""
-        self._wake(len(self._batons))
-
-    def _wake(self, consumers: int) -> None:
-        try:
-            for _ in range(consumers):
-                self._batons.popleft().release()
-        except IndexError:
-            pass  # fewer wait
+        self._consumers.wake()
 
 
 class StreamQueues(NamedTuple):

@@ -18,7 +18,7 @@ from .handover import Inbox, again
 from .message import encode_append, encode_event, event_object
 from .retired import beta_fields
 from .transport import Connection, CutOff, NotSent
-from .waiting import Wait
+from .waiting import Batons, Wait, sleep_on
 
 __all__ = ["EventIds", "Hooks", "Sender"]
 
@@ -92,8 +92,9 @@ class Sender:
         self.last_used = time.monotonic()
 
     def _make_lock(self) -> None:
-        # Guards _connection and dropped; waited on for another connection. Held for attribute access only.
-        self._state = threading.Condition(threading.Lock())
+        # Guards dropped. Held for attribute access only.
+        self._lock = threading.Lock()
+        self._waiting = Batons()  # for another connection, or the end
 
     # -- which connection ---
 
@@ -104,16 +105,14 @@ class Sender:
 
     def use(self, connection: Connection | None) -> None:
         """Send on *connection* from now on; ``None`` begins a gap. Waiting senders look again."""
-        with self._state:
-            self._connection = connection
-            self._state.notify_all()
+        self._connection = connection
+        self._waiting.wake()
         if connection is None:
             self.unsaid_audio = False
 
     def wake(self) -> None:
         """Let waiting senders see that the session has ended."""
-        with self._state:
-            self._state.notify_all()
+        self._waiting.wake()
 
     def orphan(self) -> None:
         """Forget locks that may be held by threads which do not exist in a forked child."""
@@ -205,13 +204,14 @@ class Sender:
 
     def _current(self, wait: Wait, broken: Connection | None, *, perishable: bool) -> Connection | None:
         """Return a connection other than *broken*; ``None`` where the send was dropped and counted."""
-        with self._state:
+        baton = None
+        try:
             while True:
                 self._check_open()
-                if self._connection is not None and self._connection is not broken:
-                    return self._connection
-                if perishable and self._reconnects:
-                    self.dropped += 1
+                connection = self._connection
+                if connection is not None and connection is not broken:
+                    return connection
+                if perishable and self._drop():
                     return None
                 longest = wait.slice()
                 if longest == 0:
@@ -219,7 +219,13 @@ class Sender:
                         f"nothing was sent within {wait.timeout:g} s: the connection is lost"
                         + ("; the session is open and waits for another one" if self._reconnects else "")
                     )
-                self._state.wait(longest)
+                if baton is None:
+                    baton = self._waiting.take()
+                elif sleep_on(baton, longest):
+                    baton = None
+        finally:
+            if baton is not None:
+                self._waiting.give_back(baton)
 
     def _check_open(self) -> None:
         end = self._inbox.ended
@@ -228,7 +234,7 @@ class Sender:
 
     def _drop(self) -> bool:
         """Count a send as dropped, if the session goes on without it."""
-        with self._state:
+        with self._lock:
             goes_on = self._reconnects and self._inbox.ended is None
             self.dropped += goes_on
         return goes_on

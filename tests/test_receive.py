@@ -472,7 +472,7 @@ def test_pings_go_on_while_nobody_consumes() -> None:
 
     with peer(script) as running:
         session = client_of(running).realtime.connect(
-            model="m", max_unread_bytes=50_000, ping_interval=0.05, ping_timeout=0.2
+            model="m", max_unread_bytes=50_000, ping_interval=0.1, ping_timeout=0.5
         )
         for _ in range(10):
             assert pings.acquire(timeout=LIMIT)

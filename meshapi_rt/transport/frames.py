@@ -21,7 +21,7 @@ PING: Final = ABNF.OPCODE_PING
 PONG: Final = ABNF.OPCODE_PONG
 
 _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
-_FIRST_BUFFER = 4 * 1024  # bytes: what an idle session costs
+_FIRST_BUFFER = 1024  # bytes: what an idle session costs
 _BUFFER_SIZE = 128 * 1024  # what a busy one grows to; below this, throughput falls
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from ..errors import TimedOut
@@ -48,7 +47,7 @@ class Outgoing:
         self._encoder = FrameEncoder()
         self._make_lock()
         # Frames that wait for the frame in progress: opcode, payload, mark. Any thread appends.
-        self._urgent: deque[tuple[int, bytes, Callable[[], None] | None]] = deque()
+        self._urgent: list[tuple[int, bytes, Callable[[], None] | None]] = []
         self._unsent = memoryview(b"")  # the rest of an urgent frame in progress
         self.close_sent = False
         self.retired = False
@@ -203,7 +202,7 @@ class Outgoing:
         if not self._urgent or self.close_sent or self.broken:
             self._urgent.clear()
             return False
-        opcode, payload, mark = self._urgent.popleft()
+        opcode, payload, mark = self._urgent.pop(0)
         self.close_sent = opcode == CLOSE
         if mark is not None:
             mark()
