@@ -47,6 +47,7 @@ class Ports(NamedTuple):
 def available() -> set[str]:
     """Return the clients that can be run here."""
     names = {CORE, "naive", "raw", "numpy", "libraries"} | {name for name in ("meshapi", "openai") if find_spec(name)}
+    codecs.choose()
     fast = codecs.loads is not codecs.plain_loads and codecs.encode_base64 is not codecs.plain_encode_base64
     return names | {SPEED} if fast else names
 
@@ -123,7 +124,7 @@ def _turn(task: Task, name: str, ports: Ports) -> dict[str, float]:
 
 def environment(name: str, ports: Ports) -> dict[str, str]:
     """Return the environment of a worker: our mode, the authority to trust, and no proxy."""
-    left_out = ("_proxy", "meshapi_rt_pure")
+    left_out = ("_proxy", "meshapi_rt_pure", "pythondontwritebytecode")  # packages have theirs, so shall we
     env = {key: value for key, value in os.environ.items() if not key.lower().endswith(left_out)}
     env["SSL_CERT_FILE"] = str(ports.authority)
     if name == CORE:

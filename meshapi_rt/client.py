@@ -18,7 +18,7 @@ from .policy import ReconnectPolicy
 from .secret import Secret
 from .session import RealtimeSession
 from .stats import Counters
-from .transport import Connection, default_context, open_connection
+from .transport import Connection
 from .waiting import Deadline, Wait, seconds
 
 __all__ = ["MeshAPI", "Realtime", "RealtimeConnectParams"]
@@ -232,6 +232,8 @@ class MeshAPI:
 
     def _context(self) -> ssl.SSLContext:
         """Return the shared context; making one costs about 29 ms and 850 KiB."""
+        from .transport.opening import default_context  # noqa: PLC0415 - see there
+
         with self._lock:
             if self._ssl_context is None:
                 self._ssl_context = default_context()
@@ -251,6 +253,8 @@ class MeshAPI:
         counters = Counters()
 
         def reopen(wait: Wait) -> Connection:
+            from .transport.opening import open_connection  # noqa: PLC0415 - see there
+
             self._check_open()
             return open_connection(
                 url,

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 __all__ = [
+    "choose",
     "decode_base64",
     "encode_base64",
     "loads",
@@ -151,7 +152,27 @@ def _base64() -> tuple[Callable[[str], bytes], Callable[[bytes | memoryview], by
 
 _PURE = os.environ.get("MESHAPI_RT_PURE", "0") not in ("", "0")
 
-loads = _json()
-"""Parse JSON; see :func:`plain_loads`."""
-decode_base64, encode_base64 = _base64()
-"""Decode and encode base64; see :func:`plain_decode_base64` and :func:`plain_encode_base64`."""
+
+def choose() -> None:
+    """Set ``loads``, ``decode_base64`` and ``encode_base64``; the first use does it, as loading packages takes 12 ms."""
+    global loads, decode_base64, encode_base64  # noqa: PLW0603
+    loads = _json()
+    decode_base64, encode_base64 = _base64()
+
+
+def loads(text: str) -> Any:
+    """Parse JSON; see :func:`plain_loads`."""
+    choose()
+    return loads(text)
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64; see :func:`plain_decode_base64`."""
+    choose()
+    return decode_base64(text)
+
+
+def encode_base64(data: bytes | memoryview) -> bytes:
+    """Encode base64; see :func:`plain_encode_base64`."""
+    choose()
+    return encode_base64(data)

@@ -23,7 +23,7 @@ import pytest
 import trustme
 
 from meshapi_rt import ConnectError, ConnectionLost, MeshAPI, RealtimeSession, SessionClosed
-from meshapi_rt.transport import default_context
+from meshapi_rt.transport.opening import default_context
 
 from .conftest import TOKEN, client_of
 from .flooder import VERSIONS, chunk_of, expected

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import ipaddress
 import itertools
 import math
 import os
@@ -28,9 +27,10 @@ import attrs
 from ..errors import ConfigurationError, ConnectError
 from ..waiting import Deadline, Wait
 from .channel import Channel, TLSChannel
+from .hosts import is_loopback
 from .http_head import pause, read_response
 
-__all__ = ["Proxy", "default_context", "dial", "find_proxy", "is_loopback"]
+__all__ = ["Proxy", "default_context", "dial", "find_proxy"]
 
 _STAGGER = 0.25  # seconds before the next address is tried beside one that has not answered (RFC 8305)
 _resolver_numbers = itertools.count(1)
@@ -92,14 +92,6 @@ def find_proxy(host: str, port: int, *, secure: bool, given: str | bool | None) 
     found = urllib.request.getproxies_environment()
     url = found.get("https" if secure else "http") or found.get("all")
     return Proxy.parse(url) if url else None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether *host* is this machine by its name alone: ``localhost``, 127.0.0.0/8 or ::1."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost")
 
 
 def default_context() -> ssl.SSLContext:

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
-from websocket import ABNF
 
 __all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "FrameDecoder", "FrameEncoder", "ProtocolViolation"]
 
-CONTINUATION: Final = ABNF.OPCODE_CONT
-TEXT: Final = ABNF.OPCODE_TEXT
-BINARY: Final = ABNF.OPCODE_BINARY
-CLOSE: Final = ABNF.OPCODE_CLOSE
-PING: Final = ABNF.OPCODE_PING
-PONG: Final = ABNF.OPCODE_PONG
+# The opcodes of RFC 6455 5.2, as websocket-client has them too.
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
 
 _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
 _FIRST_BUFFER = 1024  # bytes: what an idle session costs
