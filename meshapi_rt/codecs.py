@@ -15,15 +15,13 @@ import os
 import string
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 __all__ = [
-    "choose",
-    "decode_base64",
-    "encode_base64",
-    "loads",
+    "Codecs",
+    "chosen",
     "plain_decode_base64",
     "plain_encode_base64",
     "plain_loads",
@@ -153,26 +151,15 @@ def _base64() -> tuple[Callable[[str], bytes], Callable[[bytes | memoryview], by
 _PURE = os.environ.get("MESHAPI_RT_PURE", "0") not in ("", "0")
 
 
-def choose() -> None:
-    """Set ``loads``, ``decode_base64`` and ``encode_base64``; the first use does it, as loading packages takes 12 ms."""
-    global loads, decode_base64, encode_base64  # noqa: PLW0603
-    loads = _json()
-    decode_base64, encode_base64 = _base64()
+class Codecs(NamedTuple):
+    """What is used: see :func:`plain_loads`, :func:`plain_decode_base64` and :func:`plain_encode_base64`."""
+
+    loads: Callable[[str], Any]
+    decode_base64: Callable[[str], bytes]
+    encode_base64: Callable[[bytes | memoryview], bytes]
 
 
-def loads(text: str) -> Any:
-    """Parse JSON; see :func:`plain_loads`."""
-    choose()
-    return loads(text)
-
-
-def decode_base64(text: str) -> bytes:
-    """Decode base64; see :func:`plain_decode_base64`."""
-    choose()
-    return decode_base64(text)
-
-
-def encode_base64(data: bytes | memoryview) -> bytes:
-    """Encode base64; see :func:`plain_encode_base64`."""
-    choose()
-    return encode_base64(data)
+@functools.cache
+def chosen() -> Codecs:
+    """Return the fastest that there are. Loading their packages takes 12 ms, and waits for the first use."""
+    return Codecs(_json(), *_base64())

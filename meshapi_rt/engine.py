@@ -44,7 +44,7 @@ __all__ = ["Engine", "Options"]
 log = logging.getLogger("meshapi_rt")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Options:
     """How a session behaves; see ``RealtimeConnectParams``."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from . import codecs
+from .codecs import chosen
 from .errors import EventError, RealtimeError
 from .retired import AUDIO_DELTAS
 
@@ -100,7 +100,7 @@ def decode_text(text: str, redact: Callable[[str], str] = _unchanged) -> Realtim
 
 def _decode_plainly(text: str, redact: Callable[[str], str] = _unchanged) -> RealtimeMessage:
     try:
-        event = codecs.loads(text)
+        event = chosen().loads(text)
     except (ValueError, RecursionError):
         return RealtimeMessage(None, text)
     if type(event) is not dict:
@@ -122,7 +122,7 @@ def _direct(text: str, start: int) -> RealtimeMessage | None:
     """
     end = text.find('"', start)
     try:
-        audio = codecs.decode_base64(text[start:end])
+        audio = chosen().decode_base64(text[start:end])
         outline = _outline(text[:start], text[end:])
     except (ValueError, RecursionError):
         return None
@@ -161,7 +161,7 @@ def _outline(head: str, tail: str) -> dict[str, Any] | None:
 
 
 def _audio_event(text: str) -> dict[str, Any] | None:
-    event = codecs.loads(text)
+    event = chosen().loads(text)
     if type(event) is not dict or event.get("delta") != _MARK:
         return None
     kind = event.get("type")
@@ -172,7 +172,7 @@ def _audio_of(delta: object) -> bytes | None:
     if not isinstance(delta, str):
         return None
     try:
-        return codecs.decode_base64(delta)
+        return chosen().decode_base64(delta)
     except ValueError:
         return None
 
@@ -261,4 +261,4 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
 def encode_append(event_id: str, audio: bytes | memoryview) -> bytes:
     """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
     name = b'","type":"input_audio_buffer.append","audio":"'
-    return b"".join((b'{"event_id":"', event_id.encode(), name, codecs.encode_base64(audio), b'"}'))
+    return b"".join((b'{"event_id":"', event_id.encode(), name, chosen().encode_base64(audio), b'"}'))

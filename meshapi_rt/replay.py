@@ -15,7 +15,7 @@ __all__ = ["Replay", "plan_replay"]
 _READ_ONLY = {"id", "object", "expires_at", "model"}  # protocol.md 3.2: not to be sent
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Replay:
     """What to send, in order, and what cannot be.
 

@@ -35,7 +35,7 @@ log = logging.getLogger("meshapi_rt")
 _RECONNECTED = "meshapi.reconnected"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Revived:
     """A connection on which the conversation goes on.
 

@@ -42,7 +42,7 @@ class SessionStats:
     last_received: float | None
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Counters:
     """The counts behind it. Each attribute has one writer at a time: the reader, or whoever holds the frame lock."""
 

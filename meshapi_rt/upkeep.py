@@ -15,7 +15,7 @@ _CREDIBLE = (60.0, 7200.0)
 _APART = 60.0  # seconds between two renewals at least
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Upkeep:
     """Decides by times that it is given, all on the monotonic clock.
 

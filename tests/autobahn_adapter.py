@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from meshapi_rt.secret import Secret
 from meshapi_rt.stats import Counters
-from meshapi_rt.transport import Ended, open_connection
+from meshapi_rt.transport import Ended
+from meshapi_rt.transport.opening import open_connection
 from meshapi_rt.waiting import Wait
 
 

@@ -24,7 +24,7 @@ _BUSY_LOOK = 0.02  # seconds until the reader looks again whether a sender has t
 _LINGER = 0.5  # seconds for the server to close TCP after the closing handshake, as RFC 6455 7.1.1 wants
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Ending:
     """How a connection ended.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import ipaddress
 import itertools
 import math
 import os

@@ -30,7 +30,7 @@ __all__ = ["Upgrade", "upgrade"]
 SUBPROTOCOL = "openai-realtime"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Upgrade:
     """What to ask for.
 

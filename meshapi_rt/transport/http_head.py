@@ -20,7 +20,7 @@ _BODY_LIMIT = 64 * 1024  # bytes of an error's body that are read; more is not n
 _BODY_PATIENCE = 1.0  # seconds for an error's body: the status is known, so it must not eat the deadline
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Response:
     """An answer: for 101 and a tunnel's 2xx its head alone, else with (the beginning of) its body.
 
