@@ -354,7 +354,7 @@ def test_the_sessions_of_a_client_share_one_context(
 
     with peer(orderly, serving(authority.issue_cert("127.0.0.1"))) as running:
         client = client_of(running)
-        monkeypatch.setattr("meshapi_rt.client.default_context", counted)
+        monkeypatch.setattr("meshapi_rt.transport.opening.default_context", counted)
         for _ in range(3):
             client.realtime.connect(model="m").close()
     assert len(made) == 1
