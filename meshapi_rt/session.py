@@ -48,8 +48,9 @@ class RealtimeSession:
         """Send one event.
 
         Args:
-            event: A mapping, or an instance of an attrs class, with a string ``type``. It is not changed. Without
-                an ``event_id`` it is sent with a unique one, which the server repeats in an error about it.
+            event: A mapping, such as an ``event_types.ClientEvent``, or an instance of an attrs class, with a string
+                ``type``. It is not changed. Without an ``event_id`` it is sent with a unique one, which the server
+                repeats in an error about it.
             timeout: Seconds to wait for a peer that reads slowly; ``None`` for without limit.
 
         Returns:

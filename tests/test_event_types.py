@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import typing
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 
 from meshapi_rt import RealtimeMessage, event_types
 from meshapi_rt.revival import Revived, reconnected_message
+
+from .peers import LIMIT
 
 CATALOGUE = json.loads((Path(__file__).parent / "data" / "protocol_events.json").read_text(encoding="utf-8"))
 OBJECTS: dict[str, Any] = CATALOGUE["objects"]
@@ -262,3 +265,10 @@ def test_reconnected_event() -> None:
 
     assert set(event) == set(typing.get_type_hints(event_types.ReconnectedEvent))
     assert set(event["restored"]) == set(typing.get_type_hints(event_types.ReconnectedEventRestored))
+
+
+def test_types_cost_nothing() -> None:
+    """The package does without them at run time; they are loaded where a program imports them."""
+    told = "import sys, meshapi_rt; sys.exit('meshapi_rt.event_types' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", told], timeout=LIMIT, check=False).returncode == 0
