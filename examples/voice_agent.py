@@ -52,12 +52,15 @@ def listen(session: RealtimeSession) -> bytes:
     for msg in session.events(on_error="raise", timeout=60):  # seconds of silence: longer than the question
         if msg.audio:
             answer += joiner.push(msg.audio)  # a delta may end inside a sample
-        elif msg.type == "response.output_audio_transcript.delta" and msg.event:
+        elif not msg.event:  # no JSON object
+            continue
+        elif msg.event["type"] == "response.output_audio_transcript.delta":
             print(msg.event["delta"], end="", flush=True)
-        elif msg.type == "response.done":
+        elif msg.event["type"] == "response.done":
             print()
-            if msg.event and msg.event["response"]["status"] != "completed":
-                print("the answer is cut short:", msg.event["response"]["status_details"])
+            response = msg.event["response"]
+            if response["status"] != "completed":
+                print("the answer is cut short:", response["status_details"])
             break
     return bytes(answer)
 

@@ -108,7 +108,7 @@ class Aside:
         return False
 
     def _is_restored(self, message: RealtimeMessage) -> bool:
-        item = message.event.get("item") if message.event else None
+        item = message.outline.get("item") if message.outline else None
         item_id = item.get("id") if isinstance(item, dict) else None
         if not isinstance(item_id, str) or item_id not in self._restored:
             return False

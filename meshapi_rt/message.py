@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from .codecs import chosen
 from .errors import EventError, RealtimeError
 from .retired import AUDIO_DELTAS
+
+if TYPE_CHECKING:
+    from .event_types import ServerEvent
 
 __all__ = ["RealtimeMessage", "decode_binary", "decode_text", "encode_append", "encode_event", "event_object"]
 
@@ -39,15 +42,20 @@ class RealtimeMessage:
     _delta_at: int = 0  # where in the text the delta begins that the outline lacks; 0 for none
 
     @property
-    def event(self) -> dict[str, Any] | None:
-        """The parsed object of a text frame, as on the wire; ``None`` for a binary frame or where it is no object."""
+    def event(self) -> ServerEvent | None:
+        """The parsed object of a text frame, as on the wire; ``None`` for a binary frame or where it is no object.
+
+        Its type is what the protocol says, see ``meshapi_rt.event_types``; a comparison of ``event["type"]`` tells a
+        type checker which event it is. Nothing is checked at run time: what a server sends beside the protocol is
+        there all the same.
+        """
         start = self._delta_at
         if start:
             assert self.text is not None
             assert self.outline is not None
             self.outline["delta"] = self.text[start : self.text.index('"', start)]
             self._delta_at = 0  # last: another thread may ask at the same time
-        return self.outline
+        return self.outline  # type: ignore[return-value]  # believed, not checked
 
     @property
     def is_binary(self) -> bool:

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -29,10 +29,12 @@ from .retired import current_name
 from .transport import Connection, CutOff, Ended, NotSent
 from .waiting import Wait
 
+if TYPE_CHECKING:
+    from .event_types import ReconnectedEvent
+
 __all__ = ["Revived", "reconnected_message", "revive"]
 
 log = logging.getLogger("meshapi_rt")
-_RECONNECTED = "meshapi.reconnected"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -181,7 +183,7 @@ class _Restorer:
                 self.beside.append(message)
 
     def _is_answer(self, message: RealtimeMessage) -> bool:
-        event, kind = message.event or {}, current_name(message.type or "")
+        event, kind = message.outline or {}, current_name(message.type or "")
         if message.error is not None:
             return self._is_refusal(message)
         if kind == "session.updated" and self._settle(""):
@@ -231,9 +233,9 @@ def reconnected_message(
     revived: Revived, *, reason: str, planned: bool, gap: float, cut: list[str], dropped: int
 ) -> RealtimeMessage:
     """Return the one message that tells a loop about a reconnect. An event of our own: no server sends it."""
-    session = (revived.hello.event or {}).get("session")
-    event = {
-        "type": _RECONNECTED,
+    session = (revived.hello.outline or {}).get("session")
+    event: ReconnectedEvent = {
+        "type": "meshapi.reconnected",
         "source": "meshapi_rt",
         "reason": reason,
         "planned": planned,
@@ -244,4 +246,4 @@ def reconnected_message(
         "lost": [*revived.lost, *cut],
         "dropped_sends": dropped,
     }
-    return RealtimeMessage(None, json.dumps(event), event, _RECONNECTED)
+    return RealtimeMessage(None, json.dumps(event), dict(event), event["type"])

@@ -10,10 +10,11 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar, overload
 
 from .engine import Engine, check_close
 from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionClosed, TimedOut
+from .handlers import Handler, Handlers
 from .handover import EventStream, again
 from .message import RealtimeMessage
 from .pcm import AudioLike
@@ -21,6 +22,8 @@ from .stats import SessionStats
 from .waiting import Wait, seconds
 
 __all__ = ["RealtimeSession"]
+
+_Given = TypeVar("_Given", bound=Handler)
 
 
 class RealtimeSession:
@@ -36,6 +39,7 @@ class RealtimeSession:
         self._engine = engine
         self._model = model
         self._close_timeout = close_timeout
+        self._handlers = Handlers()
         weakref.finalize(self, _abandoned, engine, model).atexit = False
 
     # -- sending ---
@@ -44,8 +48,9 @@ class RealtimeSession:
         """Send one event.
 
         Args:
-            event: A mapping, or an instance of an attrs class, with a string ``type``. It is not changed. Without
-                an ``event_id`` it is sent with a unique one, which the server repeats in an error about it.
+            event: A mapping, such as an ``event_types.ClientEvent``, or an instance of an attrs class, with a string
+                ``type``. It is not changed. Without an ``event_id`` it is sent with a unique one, which the server
+                repeats in an error about it.
             timeout: Seconds to wait for a peer that reads slowly; ``None`` for without limit.
 
         Returns:
@@ -168,6 +173,66 @@ class RealtimeSession:
                 return message
             if message.error is not None:
                 raise message.error
+
+    # -- handlers ---
+
+    @overload
+    def on(self, event_type: str, handler: Handler) -> Handler: ...
+
+    @overload
+    def on(self, event_type: str) -> Callable[[_Given], _Given]: ...
+
+    def on(self, event_type: str, handler: Handler | None = None) -> Handler | Callable[[_Given], _Given]:
+        """Have a function called with each message of a type, by :meth:`run`; also a decorator: ``@session.on(...)``.
+
+        Several are called in the order in which they were registered, and one as often as it was. Any thread may
+        register one at any time; in the middle of a message it is called from the next one on.
+
+        Args:
+            event_type: The type as on the wire, or ``"*"`` for every message: binary frames, and text that is no
+                JSON object, go there alone.
+            handler: Takes the :class:`RealtimeMessage`; what it returns is of no account.
+
+        Returns:
+            The function, for :meth:`off`.
+
+        Raises:
+            ConfigurationError: The one is no event type, or the other no plain function.
+        """
+        if handler is None:
+            return self._handlers.adder(event_type)
+        self._handlers.add(event_type, handler)
+        return handler
+
+    def off(self, event_type: str, handler: Handler) -> None:
+        """Undo one :meth:`on`: from now on the function is not called, not even with the message under way.
+
+        Raises:
+            ConfigurationError: It is not registered for that type.
+        """
+        self._handlers.remove(event_type, handler)
+
+    def run(self, timeout: float | None = None, cancel: threading.Event | None = None) -> None:
+        """Call the handlers with what comes, on this thread, until the session is closed by either side.
+
+        Messages without a handler are passed over. An exception of a handler surfaces here, and the handlers
+        behind it do not get that message; the session goes on, and so does the next ``run()``, with the message
+        after it. A handler may call any method, ``close()`` too: what was received before it is still handed out.
+        Several threads that run share the messages, so that handlers are called on all of them.
+
+        Args:
+            timeout: Seconds to wait for each message; beyond it ``TimedOut`` is raised.
+            cancel: Ends the wait with ``Cancelled`` when it is set.
+
+        Raises:
+            RealtimeError: An error event that no handler takes, for ``"error"`` or ``"*"``; the session goes on,
+                unless ``close_code`` is set.
+            TimedOut: None came in time; the session goes on.
+            Cancelled: *cancel* was set; the session goes on.
+            ConnectionLost: The session ended in any way but a proper close (or the ``RealtimeError`` that ended it).
+        """
+        with self.events(timeout=timeout, cancel=cancel) as stream:
+            self._handlers.dispatch(stream)
 
     # -- the end ---
 

@@ -11,9 +11,11 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import attrs
+
+from meshapi_rt import RealtimeMessage
 
 LIMIT = 15.0  # seconds; no wait in a test is longer
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -23,6 +25,11 @@ HELLO = {
     "event_id": "event_1",
     "session": {"type": "realtime", "object": "realtime.session", "id": "sess_1", "model": "gpt-realtime-mini"},
 }
+
+
+def plain(message: RealtimeMessage) -> dict[str, Any]:
+    """Return a message's event without its type: for events and fields that no protocol knows."""
+    return cast("dict[str, Any]", message.event or {})
 
 
 def frame(opcode: int, payload: bytes, *, first: int | None = None) -> bytes:

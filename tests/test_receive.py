@@ -22,7 +22,7 @@ from meshapi_rt import (
 )
 
 from .conftest import TOKEN, client_of
-from .peers import BINARY, CLOSE, LIMIT, TEXT, Line, gone, orderly, peer
+from .peers import BINARY, CLOSE, LIMIT, TEXT, Line, gone, orderly, peer, plain
 
 IN_BAND = {
     "type": "error",
@@ -73,7 +73,7 @@ def test_messages_show_their_parts() -> None:
     ):
         _, first, second, error, _ = everything(session)
         assert first.audio == second.audio == pcm
-        assert first.event == delta
+        assert plain(first) == delta
         assert first.text is not None
         assert not first.is_binary
         assert delta["delta"] not in repr(first)
@@ -353,7 +353,7 @@ def test_several_consumers_share_the_messages() -> None:
         got: list[list[int]] = [[] for _ in range(4)]
 
         def consume(mine: list[int]) -> None:
-            mine.extend(m.event["n"] for m in session.events(timeout=LIMIT) if m.event and m.type == "x.n")
+            mine.extend(plain(m)["n"] for m in session.events(timeout=LIMIT) if m.type == "x.n")
 
         threads = [threading.Thread(target=consume, args=(mine,)) for mine in got]
         for thread in threads:
@@ -431,7 +431,7 @@ def test_unread_messages_are_bounded_and_none_is_lost(caplog: pytest.LogCaptureF
             time.sleep(0.01)
         assert stream.messages.qsize() < 100
 
-        got = [message.event["n"] for message in stream if message.event and message.type == "x.n"]
+        got = [plain(message)["n"] for message in stream if message.type == "x.n"]
 
         assert got == list(range(count))
         assert caplog.text.count("max_unread_bytes") == 1
@@ -480,8 +480,8 @@ def test_pings_go_on_while_nobody_consumes() -> None:
         got: list[int] = []
         while len(got) < 5000:
             message = session.receive(timeout=LIMIT)
-            if message.event and message.type == "x.n":
-                got.append(message.event["n"])
+            if message.type == "x.n":
+                got.append(plain(message)["n"])
         assert got == list(range(5000))
         session.close()
 

@@ -22,12 +22,13 @@ from meshapi_rt import (
     SessionClosed,
     pcm,
 )
+from meshapi_rt.event_types import ReconnectedEvent
 from meshapi_rt.local import Close, Drain, Drop, LocalServer, Reset, Stall, Terminate
 from meshapi_rt.local.faults import Fault
 
 from .conftest import client_of
 from .local.validation import assert_valid_client_events
-from .peers import HELLO, LIMIT, Line, peer
+from .peers import HELLO, LIMIT, Line, peer, plain
 from .test_close import in_thread
 
 QUICK = ReconnectPolicy(delay=0.01, max_delay=0.05)
@@ -57,9 +58,10 @@ def turn(session: RealtimeSession, text: str) -> None:
     session.wait_for("response.done", timeout=LIMIT)
 
 
-def reconnected(session: RealtimeSession) -> dict[str, Any]:
+def reconnected(session: RealtimeSession) -> ReconnectedEvent:
     event = session.wait_for("meshapi.reconnected", timeout=LIMIT).event
     assert event is not None
+    assert event["type"] == "meshapi.reconnected"
     return event
 
 
@@ -147,6 +149,7 @@ def test_what_the_message_tells() -> None:
             message = session.wait_for("meshapi.reconnected", timeout=LIMIT)
             told = message.event
             assert told is not None
+            assert told["type"] == "meshapi.reconnected"
             assert message.text is not None
             assert json.loads(message.text) == told
             assert told["source"] == "meshapi_rt"
@@ -164,8 +167,7 @@ def test_a_tool_call_and_its_output_are_restored() -> None:
             configure(session)
             say(session, "call look {}")
             session.send({"type": "response.create", "response": {"tool_choice": "required"}})
-            done = session.wait_for("response.done", timeout=LIMIT).event
-            assert done is not None
+            done = plain(session.wait_for("response.done", timeout=LIMIT))
             (call,) = done["response"]["output"]
             output = {"type": "function_call_output", "call_id": call["call_id"], "output": "seen"}
             session.send({"type": "conversation.item.create", "item": output})
@@ -328,8 +330,7 @@ def test_in_the_gap_audio_is_dropped_and_other_sends_wait() -> None:
             assert sender.is_alive()
             gap.go.set()
             sender.join(LIMIT)
-            got = session.wait_for("x.got", timeout=LIMIT).event
-            assert got is not None
+            got = plain(session.wait_for("x.got", timeout=LIMIT))
             assert got["type_of"] == "x.waiting"
     assert [event["type"] for event in gap.events] == ["x.waiting"]
 
@@ -597,7 +598,7 @@ def said(session: RealtimeSession, item_id: str) -> list[RealtimeMessage]:
     session.send({"type": "conversation.item.create", "item": item})
     failures = []
     for message in session.events(timeout=LIMIT):
-        event = message.event or {}
+        event = plain(message)
         if message.error:
             failures.append(message)
         elif message.type == "meshapi.reconnected" and not event["planned"]:

@@ -27,7 +27,7 @@ from meshapi_rt.transport.opening import default_context
 
 from .conftest import TOKEN, client_of
 from .flooder import VERSIONS, chunk_of, expected
-from .peers import LIMIT, Line, gone, orderly, peer
+from .peers import LIMIT, Line, gone, orderly, peer, plain
 from .test_close import in_thread
 
 ROOT = Path(__file__).parent.parent
@@ -460,7 +460,7 @@ def test_key_updates_while_both_sides_talk(authority: trustme.CA, spy: type[Spy]
             session.receive(timeout=LIMIT)
             got = []
             with contextlib.suppress(ConnectionLost):
-                got = [(session.receive(timeout=LIMIT).event or {})["n"] for _ in range(count)]
+                got = [plain(session.receive(timeout=LIMIT))["n"] for _ in range(count)]
             sender.join(LIMIT)
     for problem in problems:
         raise problem

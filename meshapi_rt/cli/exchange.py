@@ -155,11 +155,11 @@ class Exchange:
         elif kind == "response.output_audio.done":
             self._joiner.flush()
         elif kind in _TEXT_DELTAS:
-            self._show_text((message.event or {}).get("delta"))
+            self._show_text((message.outline or {}).get("delta"))
         elif kind in _TEXT_ENDS:
             self._end_line()
         elif kind == "response.done":
-            final = (message.event or {}).get("response")
+            final = (message.outline or {}).get("response")
             self._final = final if isinstance(final, dict) else {}
 
     def _judge(self, error: RealtimeError) -> None:
