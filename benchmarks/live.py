@@ -96,16 +96,19 @@ def _memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _warm_up(client: str, url: str, scenario: Scenario) -> None:
+def _warm_up(client: str, url: str) -> None:
     """Pay once for what the first session of a process costs."""
-    connect(client, url, scenario).close()
+    talk = connect(client, url, Scenario("flood", _DOWN, 20))
+    talk.start()
+    talk.drain([])
+    talk.close()
 
 
 def duplex(
     client: str, url: str, *, sessions: int, settle: float, window: float, busy: bool = False
 ) -> dict[str, float]:
     """CPU, lateness and memory of sessions that send and receive at real time, all open before the window."""
-    _warm_up(client, url, Scenario("duplex", _DOWN))
+    _warm_up(client, url)
     before = _memory()
     talks = [connect(client, url, Scenario("duplex", _DOWN)) for _ in range(sessions)]
     ears = [_Ear(talk, _DOWN) for talk in talks]
@@ -155,7 +158,7 @@ def _check(ears: list[_Ear], heard: int, sent: int, session_seconds: float) -> N
 
 def idle(client: str, url: str, sessions: int, settle: float) -> dict[str, float]:
     """Memory and threads per open session in which nothing happens."""
-    _warm_up(client, url, Scenario("idle"))
+    _warm_up(client, url)
     threads, before = threading.active_count(), _memory()
     talks = [connect(client, url, Scenario("idle")) for _ in range(sessions)]
     time.sleep(settle)

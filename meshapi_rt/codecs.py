@@ -78,13 +78,11 @@ def _tables() -> tuple[Any, Any]:
     alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
     values = np.full(256, _OUTSIDE, np.uint32)
     values[np.frombuffer(alphabet.encode(), np.uint8)] = np.arange(64)
-    pairs = np.arange(1 << 16, dtype=np.uint32)
-    bits = values[pairs & 255] << 6 | values[pairs >> 8]
-    first = bits >> 4 | (bits & 15) << 12
-    second = bits >> 8 << 8 | (bits & 255) << 16
-    outside = bits > 0xFFF
-    first[outside] = second[outside] = _OUTSIDE
-    return first, second
+    outside = values & _OUTSIDE
+    one, two = outside | values << 2 & 0xFF, outside | values >> 4 & 3 | (values & 15) << 12
+    three, four = outside | values >> 2 << 8 & 0xFF00 | (values & 3) << 22, outside | (values & 63) << 16
+    # The first character of two is the low byte of their index.
+    return np.bitwise_or.outer(two, one).ravel(), np.bitwise_or.outer(four, three).ravel()
 
 
 def _decode_by_table(text: str) -> bytes | None:

@@ -86,7 +86,7 @@ class Engine:
         # Guards _closing. Held for attribute access only.
         self._state_lock = threading.Lock()
         self._closing = False
-        self._told_to_close = threading.Event()  # ends a reconnect under way
+        self._told_to_close = threading.Event() if self._policy else None  # ends a reconnect under way
         self._leaving: Connection | None = None  # for another; close() breaks it off
         self._dropped_before = 0  # the last reconnect
         self._drops = 0  # connections lost, the renewed ones not counted
@@ -235,7 +235,9 @@ class Engine:
 
     def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Connection, list[RealtimeMessage]] | None:
         """Connect again and restore; ``None`` where that failed or the user closed, and the session is over."""
+        told_to_close = self._told_to_close
         assert self._policy is not None
+        assert told_to_close is not None
         began = time.monotonic()
         self._drops += not isinstance(end, RenewNow)
         cut = [clause for clause in (self._cut_by(end),) if clause]
@@ -249,7 +251,7 @@ class Engine:
                 replay=plan_replay(self.history, self._policy.restore_items, self._kept_audio),
                 next_id=self._ids.next,
                 redact=self._redact,
-                closing=self._told_to_close,
+                closing=told_to_close,
             )
         except MeshAPIError as failure:
             self.conclude(self._given_up(end, failure))
@@ -258,7 +260,7 @@ class Engine:
         self._counters.reconnects += 1
         self._leaving = None
         self.sender.use(revived.connection)
-        if self._told_to_close.is_set():  # it may have looked for a connection just before
+        if told_to_close.is_set():  # it may have looked for a connection just before
             revived.connection.abort("it was closed by this side", unread=True)
         dropped = self.sender.dropped - self._dropped_before
         self._dropped_before += dropped
@@ -316,7 +318,8 @@ class Engine:
         deadline = Deadline(timeout)
         with self._state_lock:
             first, self._closing = not self._closing, True
-        self._told_to_close.set()
+        if self._told_to_close is not None:
+            self._told_to_close.set()
         told = f" ({reason})" if reason else ""
         closed = SessionClosed(f"this side closed the session{told}", close_code=code, close_reason=reason)
         first_end = first and self.inbox.end(closed)
@@ -340,7 +343,8 @@ class Engine:
 
     def abort(self) -> None:
         """Break off without a word: the session is garbage."""
-        self._told_to_close.set()
+        if self._told_to_close is not None:
+            self._told_to_close.set()
         self.inbox.end(SessionClosed("the session was garbage-collected while open"))
         self.sender.wake()
         connection = self.sender.connection

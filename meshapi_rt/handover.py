@@ -43,7 +43,7 @@ class Inbox:
         self._held = 0  # their sum
         self._put = 0  # messages ever put
         self._end: MeshAPIError | None = None
-        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[EventStream] | tuple[()] = ()  # made for the first: it is large
         self.peak = 0
 
     def _make_lock(self) -> None:
@@ -138,6 +138,8 @@ class Inbox:
     def add(self, stream: EventStream) -> None:
         """Let *stream* be told the end."""
         with self._lock:
+            if isinstance(self._streams, tuple):
+                self._streams = weakref.WeakSet()
             self._streams.add(stream)
             end = self._end
         if end is not None:
@@ -252,10 +254,6 @@ class EventStream:
     Iterating yields :class:`RealtimeMessage` and ends quietly when the session is closed in good order; any other
     end is raised. Several streams and ``receive()`` share the messages: each gets each message once. A stream
     keeps its session alive.
-
-    Attributes:
-        messages: The messages as a ``queue.Queue``; ``None`` follows the last one, for every consumer.
-        errors: Gets exactly one entry, at the end: the exception that ended the session, or ``None``.
     """
 
     def __init__(
@@ -273,10 +271,30 @@ class EventStream:
         self._timeout = Wait(timeout).timeout  # checked now, used for each message
         self._cancel = cancel
         self._closed = False
-        self.messages = MessageQueue(inbox, self)
-        self.errors: queue.Queue[MeshAPIError | None] = queue.Queue(maxsize=1)
-        self._told = False  # whether errors has had its entry; guarded by errors.mutex
+        self._messages: MessageQueue | None = None  # made when asked for: most loops never do, and they are large
+        self._errors: queue.Queue[MeshAPIError | None] | None = None
+        # Guards the making of the queues and _entry. Held for attribute access only.
+        self._lock = threading.Lock()
+        self._entry: list[MeshAPIError | None] = []  # the one of errors, when there is one
         inbox.add(self)
+
+    @property
+    def messages(self) -> MessageQueue:
+        """The messages as a ``queue.Queue``; ``None`` follows the last one, for every consumer."""
+        with self._lock:
+            if self._messages is None:
+                self._messages = MessageQueue(self._inbox, self)
+            return self._messages
+
+    @property
+    def errors(self) -> queue.Queue[MeshAPIError | None]:
+        """Gets exactly one entry, at the end: the exception that ended the session, or ``None``."""
+        with self._lock:
+            if self._errors is None:
+                self._errors = queue.Queue(maxsize=1)
+                for entry in self._entry:
+                    self._errors.put_nowait(entry)
+            return self._errors
 
     @property
     def queues(self) -> StreamQueues:
@@ -333,19 +351,24 @@ class EventStream:
             raise TimedOut(f"no message came within {self._timeout:g} s; the session is still open") from None
 
     def _orphan(self, end: MeshAPIError) -> None:
-        queue.Queue.__init__(self.errors, maxsize=1)  # its lock may be held by a thread that does not exist here
-        self._told = False
+        self._lock = threading.Lock()  # the old ones may be held by a thread that does not exist here
+        if self._errors is not None:
+            queue.Queue.__init__(self._errors, maxsize=1)
+        self._entry = []
         self._tell_end(end)
 
     def _tell_end(self, end: MeshAPIError) -> None:
         self._tell(None if isinstance(end, SessionClosed) else again(end))
 
     def _tell(self, entry: MeshAPIError | None) -> None:
-        with self.errors.mutex:
-            first, self._told = not self._told, True
-        if first:
+        with self._lock:
+            if self._entry:
+                return
+            self._entry.append(entry)
+            errors = self._errors
+        if errors is not None:
             with contextlib.suppress(queue.Full):  # a user's own entry
-                self.errors.put_nowait(entry)
+                errors.put_nowait(entry)
 
 
 def _is_unpacked() -> bool:

@@ -113,7 +113,7 @@ class Pump:
         self._keeper = keeper
         self._counters = counters
         self._redact = redact
-        self._last: RealtimeMessage | None = None  # of the connection
+        self._last_error: RealtimeMessage | None = None  # if it was the connection's last message
         self._held: RealtimeMessage | None = None  # an error that may announce the end
         self._last_stall = -math.inf  # when the reader last had to wait for consumers
         self._thread: threading.Thread | None = None
@@ -156,7 +156,7 @@ class Pump:
         return None
 
     def _follow(self, end: MeshAPIError | RenewNow) -> Connection | None:
-        self._last = self._held = None
+        self._last_error = self._held = None
         following = self._keeper.reconnect(end)
         if following is None:
             return None
@@ -171,22 +171,25 @@ class Pump:
                 timeout = self._keeper.tick(connection)
                 if self._held is not None:
                     timeout = _HOLD if timeout is None else min(timeout, _HOLD)
-                received = connection.receive(timeout)
-                if self._inbox.ended is not None:
-                    continue  # this side is closing: only the answer to that is waited for
-                messages = decode_batch(received, self._redact)
-                if self._held is not None:
-                    messages = self._released() + messages
-                if received and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
-                    self._held = messages.pop()
-                if self._deliver(messages):
+                if self._take_in(connection.receive(timeout)):
                     self._wait_for_room(connection)
         except Ended as exc:
             stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
-            return outcome(exc.ending, self._held or self._last, self._redact, stalled)
+            return outcome(exc.ending, self._held or self._last_error, self._redact, stalled)
         except RenewNow as renewal:
             self._leave(connection)
             return renewal
+
+    def _take_in(self, received: list[str | bytes]) -> bool:
+        """Deliver what was received; tell whether the reader should pause. (Nothing of it stays here meanwhile.)"""
+        if self._inbox.ended is not None:
+            return False  # this side is closing: only the answer to that is waited for
+        messages = decode_batch(received, self._redact)
+        if self._held is not None:
+            messages = self._released() + messages
+        if received and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
+            self._held = messages.pop()
+        return self._deliver(messages)
 
     def _leave(self, connection: Connection) -> None:
         """Take in what is still on its way on a healthy connection, then close it."""
@@ -209,7 +212,7 @@ class Pump:
         """Hand messages over; tell whether the reader should pause."""
         if not messages:
             return False
-        self._last = messages[-1]
+        self._last_error = messages[-1] if messages[-1].error is not None else None
         if log.isEnabledFor(logging.DEBUG):
             self._log(messages)
         return self._inbox.put_many(self._keeper.sift(messages))

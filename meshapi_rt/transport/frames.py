@@ -22,10 +22,11 @@ PONG: Final = 0xA
 
 _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
 _FIRST_BUFFER = 1024  # bytes: what an idle session costs
+_READS_TO_TELL = 100
 _BUFFER_SIZE = 128 * 1024  # what a busy one grows to; below this, throughput falls
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
-_KEYS_AT_ONCE = 1024  # mask keys drawn from the system per call: each call gives up the GIL
+_KEYS_AT_ONCE = 256  # mask keys drawn from the system per call: each call gives up the GIL
 
 
 class ProtocolViolation(Exception):
@@ -53,6 +54,7 @@ class FrameDecoder:
         self._view = memoryview(self._buffer)
         self._start = 0  # where the next frame begins
         self._end = 0  # where the received bytes end
+        self._reads = self._most = 0  # since the size was looked at: reads into the empty buffer, bytes in it at most
         self._brimful = False  # the last read filled the buffer: more may have been waiting
         self._wanted = 0  # bytes of the frame that is not whole yet, with its header, as far as known
         self._opcode = 0  # of the fragmented message in progress, else 0
@@ -66,6 +68,7 @@ class FrameDecoder:
         """Return the free space to receive into; never empty."""
         if self._start == self._end:
             self._start = self._end = 0
+            self._look_at_size()
         size = len(self._buffer)
         if self._start and (self._end == size or self._start + self._wanted > size):
             kept = bytes(self._view[self._start : self._end])
@@ -73,9 +76,17 @@ class FrameDecoder:
             self._start, self._end = 0, len(kept)
         if self._end == size or (self._brimful and size < _BUFFER_SIZE):
             self._resize(size * 2)  # by doubling, so that a header alone never costs what it announces
-        elif self._end == 0 and size > _BUFFER_SIZE * 8:
-            self._resize(_BUFFER_SIZE)
         return self._view[self._end :]
+
+    def _look_at_size(self) -> None:
+        """Halve an empty buffer of which a hundred reads used less than a quarter."""
+        self._reads += 1
+        if len(self._buffer) > _BUFFER_SIZE * 8:  # one very large message passed through
+            self._resize(_BUFFER_SIZE)
+        elif self._reads > _READS_TO_TELL:
+            if _FIRST_BUFFER < len(self._buffer) > 4 * self._most:
+                self._resize(len(self._buffer) // 2)
+            self._reads = self._most = 0
 
     def _resize(self, size: int) -> None:
         grown = bytearray(size)
@@ -85,6 +96,7 @@ class FrameDecoder:
     def filled(self, count: int) -> None:
         """Count in *count* bytes that were received into :meth:`room`."""
         self._end += count
+        self._most = max(self._most, self._end)
         self._brimful = self._end == len(self._buffer)
 
     @property
@@ -261,7 +273,7 @@ class FrameEncoder:
         """Get ready for frames of that length: the header in front of the key, the payload behind it."""
         end = _PAYLOAD_AT + (length + 3) // 4 * 4
         if end > len(self._scratch) or len(self._scratch) > 2 * max(end, _LARGEST_KEPT):
-            self._scratch = bytearray(max(end, min(2 * end, _LARGEST_KEPT)))
+            self._scratch = bytearray(end)
         if length < 126:
             header = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
         elif length < 1 << 16:
