@@ -96,11 +96,10 @@ class History(Configuration):
         event = message.outline
         if event is None:
             return
-        audio = message.audio
-        if audio is not None:  # with an event only in audio deltas
+        if message.audio is not None:  # with an event only in audio deltas
             item = self._about(event)
             if item is not None and not item.closed:
-                item.part(event.get("content_index"), "output_audio").audio_bytes += len(audio)
+                item.part(event.get("content_index"), "output_audio").audio_bytes += len(message.audio)
             return
         handler = _HANDLERS.get(message.type or "")
         if handler is not None:
@@ -130,14 +129,16 @@ class History(Configuration):
         if not isinstance(item_id, str):
             return None
         item = self._known.get(item_id)
-        return item if item is not None else self._about_new(item_id, text_of(event, "response_id"))
-
-    def _about_new(self, item_id: str, response_id: str | None) -> Item | None:
-        """Return an item that was not announced, unless it is of an out-of-band response."""
-        if self._is_outside(response_id):
+        if item is not None:
+            return item
+        response_id = event.get("response_id")
+        if not isinstance(response_id, str):
+            return self._order.loose(item_id)
+        response = self._responses.get(response_id)
+        if response is not None and response.outside:
             return None
-        item = self._order.loose(item_id)
-        if item is not None and response_id is not None:
+        item = self._order.loose(item_id)  # it was not announced
+        if item is not None:
             self._made_by(item, response_id)
         return item
 

@@ -175,12 +175,15 @@ def test_a_session_shows_its_conversation_and_its_usage() -> None:
         session.send_audio(pcm.silence(0.5))
         session.send({"type": "input_audio_buffer.commit"})
         session.wait_for("conversation.item.input_audio_transcription.completed", timeout=LIMIT)
-        told = []
+        used = 0
         for _ in range(2):
             session.send({"type": "response.create"})
             done = session.wait_for("response.done", timeout=LIMIT).event
             assert done is not None
-            told.append(done["response"]["usage"])
+            assert done["type"] == "response.done"
+            usage = done["response"]["usage"]
+            assert usage is not None
+            used += usage["total_tokens"] or 0
             item = {"type": "function_call_output", "call_id": "call_1", "output": "42"}
             session.send({"type": "conversation.item.create", "item": item})
             session.wait_for("conversation.item.done", timeout=LIMIT)
@@ -194,7 +197,7 @@ def test_a_session_shows_its_conversation_and_its_usage() -> None:
         with pytest.raises(ConfigurationError, match="keep_audio=True"):
             session.conversation.audio(heard.id)
         assert session.usage.responses == 2
-        assert session.usage.total_tokens == sum(usage["total_tokens"] for usage in told)
+        assert session.usage.total_tokens == used
         assert (session.usage.transcriptions, session.usage.transcription_seconds) == (1, 0.5)
 
 
