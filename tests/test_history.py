@@ -314,3 +314,14 @@ def test_items_beyond_the_bound_are_lost_to_a_new_connection() -> None:
     assert plan_replay(history, 10, lambda _: None).lost == ["3 older items"]
     history.resumed({"n3", "n4"})
     assert plan_replay(history, 10, lambda _: None).lost == []
+
+
+def test_a_lost_item_that_is_created_again_is_a_new_one() -> None:
+    """The user may bring back under its id what a reconnect lost."""
+    history = mirror(user("a", "lost"), user("b", "kept", "a"))
+    history.resumed({"b"})
+    history.observe(decode_text(json.dumps(user("a", "again", "b"))))
+    assert [(item.id, item.lost, item.parts[0].text) for item in history.items] == [
+        ("b", False, "kept"),
+        ("a", False, "again"),
+    ]
