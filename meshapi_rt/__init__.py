@@ -3,6 +3,7 @@
 import logging
 
 from .client import MeshAPI, RealtimeConnectParams
+from .conversation import ContentPart, ConversationItem, ConversationView
 from .errors import (
     AudioFileError,
     AudioFormatError,
@@ -26,6 +27,7 @@ from .models import MODELS
 from .policy import ReconnectPolicy
 from .session import RealtimeSession
 from .stats import SessionStats
+from .usage import Rates, Tokens, Usage
 from .version import __version__
 
 __all__ = [
@@ -38,12 +40,16 @@ __all__ = [
     "ConnectRefused",
     "ConnectTimeout",
     "ConnectionLost",
+    "ContentPart",
+    "ConversationItem",
+    "ConversationView",
     "ErrorKind",
     "EventError",
     "EventStream",
     "MeshAPI",
     "MeshAPIError",
     "MissingExtraError",
+    "Rates",
     "RealtimeConnectParams",
     "RealtimeError",
     "RealtimeMessage",
@@ -52,6 +58,8 @@ __all__ = [
     "SessionClosed",
     "SessionStats",
     "TimedOut",
+    "Tokens",
+    "Usage",
     "__version__",
 ]
 

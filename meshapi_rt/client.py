@@ -96,8 +96,9 @@ class RealtimeConnectParams:
             holds no slot; ``None`` for never. A call that waits for a message is receiving.
         reconnect: ``True`` or a :class:`ReconnectPolicy`: when the connection is lost or nears its end, another one
             is opened and the conversation restored on it, which a loop sees as one ``meshapi.reconnected`` message.
-        keep_audio: Keep the user's audio by turn, so that a turn without transcript can be restored too.
-        max_kept_audio_bytes: Bytes of audio that are kept; the oldest turns go first.
+        keep_audio: Keep the audio of both sides by item, for ``session.conversation.audio()``, and so that a turn
+            of the user without transcript can be restored too.
+        max_kept_audio_bytes: Bytes of audio that are kept, both sides together; the oldest items go first.
     """
 
     model: str = attrs.field(validator=_is_model)

@@ -92,7 +92,7 @@ class Engine:
         self._drops = 0  # connections lost, the renewed ones not counted
         self._last_used = time.monotonic()
         self._taken = 0
-        self._keeper = AudioKeeper(options.kept_audio_bytes) if options.kept_audio_bytes else None
+        self.keeper = AudioKeeper(options.kept_audio_bytes) if options.kept_audio_bytes else None
         self._as_text: set[str] = set()  # assistant items that were restored as text
         self._heard: list[dict[str, Any]] = []  # truncates of those, for the mirror; any thread appends
         self._upkeep = Upkeep(options.keepalive, options.keepalive_for, options.policy)
@@ -143,25 +143,25 @@ class Engine:
         if wire["type"] == "conversation.item.truncate" and wire.get("item_id") in self._as_text:
             self._heard.append(wire)
             return True
-        if self._keeper is not None and wire["type"] == "conversation.item.create":
-            self._keeper.created(wire)
+        if self.keeper is not None and wire["type"] == "conversation.item.create":
+            self.keeper.created(wire)
         return False
 
     @property
     def listens(self) -> bool:
         """Whether the user's audio is to be kept."""
-        return self._keeper is not None and self.history.takes_pcm
+        return self.keeper is not None and self.history.takes_pcm
 
     def hears(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
         """Keep the user's audio."""
-        if self._keeper is not None:
-            self._keeper.appended(audio)
+        if self.keeper is not None:
+            self.keeper.appended(audio)
 
     # -- the reader's side: Keeper ---
 
     def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
         """Mirror every message, and keep back the answers to what this side sent on its own."""
-        observe, keeper = self.history.observe, self._keeper
+        observe, keeper = self.history.observe, self.keeper
         for message in messages:
             observe(message)
             kind = message.type
@@ -170,10 +170,16 @@ class Engine:
             elif message.audio is None and kind in AUDIO_DELTAS:
                 log.warning("the audio of a %s event is not base64: msg.audio is None for it", kind)
             if keeper is not None and message.outline is not None:
-                keeper.observe(message.outline)
+                self._keep_audio(keeper, message.outline, message.audio)
         if self._heard:
             self._note_heard()
         return self._aside.sift(messages) if self._aside.expects else messages
+
+    def _keep_audio(self, keeper: AudioKeeper, event: Mapping[str, Any], audio: bytes | None) -> None:
+        if audio is None:
+            keeper.observe(event)
+        elif self.history.takes_audio(event.get("item_id")):
+            keeper.spoken(event["item_id"], audio)
 
     def _note_heard(self) -> None:
         while self._heard:
@@ -275,7 +281,7 @@ class Engine:
         return revived.connection, [told, *messages]
 
     def _kept_audio(self, item_id: str) -> bytes | None:
-        return self._keeper.audio_of(item_id) if self._keeper is not None else None
+        return self.keeper.audio_of(item_id) if self.keeper is not None else None
 
     def _cut_by(self, end: MeshAPIError | RenewNow) -> str | None:
         return end.cut if isinstance(end, RenewNow) else self._busy()
@@ -284,12 +290,13 @@ class Engine:
         """Take the new session's facts over; return what is for the consumers."""
         self.history.forget_connection()
         self.history.observe(revived.hello)
+        self.history.resumed(set(revived.restored))
         self._connected(self._expires_in())
         if revived.settings is not None:
             self.history.observe(revived.settings)
         self._aside.forget_connection(set(revived.unfinished))
-        if self._keeper is not None:
-            self._keeper.forget_connection()
+        if self.keeper is not None:
+            self.keeper.forget_connection()
         self._as_text.update(
             item.id for item in self.history.items if item.role == "assistant" and item.id in revived.restored
         )
@@ -355,6 +362,8 @@ class Engine:
         """End the session in a forked child, where its reader does not exist."""
         self._state_lock = threading.Lock()
         self.sender.orphan()
+        if self.keeper is not None:
+            self.keeper.orphan()
         self.inbox.orphan(ConnectionLost("this session was opened in another process, before a fork: open one here"))
 
     # -- what is seen ---

@@ -1,342 +1,390 @@
 """The mirror of the server's conversation and configuration, from its events alone. Bookkeeping: no thread, no I/O.
 
-One thread, the reader, calls :meth:`History.observe`; it is told nothing by the side that sends.
+One thread, the reader, calls :meth:`History.observe`; it is told nothing by the side that sends. Others may look at
+any time: see :mod:`.items`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
 
+from .configuration import Configuration, node
+from .hearing import Hearing
+from .items import BYTES_PER_MS, Item, Part, fill, fill_part, text_of
 from .message import RealtimeMessage
-from .retired import AUDIO_DELTAS, current_name
+from .order import Order
+from .retired import with_retired_names
+from .usage import Meter, Usage
 
-__all__ = ["History", "Item", "Part"]
+__all__ = ["History"]
 
-_BYTES_PER_MS = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}  # protocol.md 5
-
-
-@attrs.define
-class Part:
-    """One content part of a message item.
-
-    Attributes:
-        type: ``input_text``, ``input_audio``, ``input_image``, ``output_text`` or ``output_audio``.
-        text: The text, or the transcript of the audio as far as it is known; ``None`` where none is.
-        audio_bytes: Audio of this part that was received.
-        heard_ms: Where the audio was truncated, in milliseconds; ``None`` where it was not.
-        image_url: Of an image.
-    """
-
-    type: str
-    text: str | None = None
-    audio_bytes: int = 0
-    heard_ms: int | None = None
-    image_url: str | None = None
-    detail: str | None = None
+_ITEMS = 10_000  # at a few hundred bytes to a few kilobytes each; a turn and its answer are two
 
 
-@attrs.define
-class Item:
-    """One item of the conversation, as far as its events told."""
+@attrs.define(eq=False)
+class _Response:
+    """A response that is running."""
 
-    id: str
-    type: str = "message"
-    role: str | None = None
-    status: str | None = None
-    parts: dict[int, Part] = attrs.field(factory=dict)
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str = ""
-    output: str | None = None
-    complete: bool = False
-
-    def part(self, index: object, kind: str) -> Part:
-        """Return the part at *index*, made if it is new."""
-        at = index if isinstance(index, int) else 0
-        if at not in self.parts:
-            self.parts[at] = Part(kind)
-        return self.parts[at]
+    outside: bool  # the conversation
+    audio_format: str | None
+    items: dict[Item, None] = attrs.field(factory=dict)
 
 
-class History:
+class History(Configuration):
     """What the server's events say about its session and its conversation.
 
     Tolerant of events that are missing, late, repeated or named as in the beta.
 
-    Attributes:
-        settings: The effective configuration, as the server last confirmed it.
-        id: The server's name for the session.
-        expires_at: Unix seconds at which the server will end it, or ``None``.
+    Args:
+        limit: How many items are kept; beyond it the ones that came first are dropped, and counted.
     """
 
-    def __init__(self) -> None:
-        self.settings: Mapping[str, Any] = {}
-        self.id: str | None = None
-        self.expires_at: float | None = None
-        self._items: dict[str, Item] = {}
-        self._order: list[str] = []
-        self._responses: set[str] = set()  # running, the out-of-band ones too
-        self._out_of_band: set[str] = set()
-        self._speaking: str | None = None  # the item that the user is speaking
+    def __init__(self, limit: int = _ITEMS) -> None:
+        super().__init__()
+        self._order = Order(lambda item_id: Item(item_id, audio_format=self.output_format), limit)
+        self._known = self._order.known
+        self._responses: dict[str, _Response] = {}  # running, the out-of-band ones too
+        self._hearing = Hearing()
+        self._meter = Meter()
 
     # -- what is asked of it ---
 
     @property
-    def items(self) -> Iterator[Item]:
+    def items(self) -> tuple[Item, ...]:
         """The items of the conversation, in its order."""
-        return (self._items[item_id] for item_id in list(self._order))
+        return self._order.shown
+
+    @property
+    def dropped(self) -> int:
+        """How many items were dropped to stay within the bound."""
+        return self._order.dropped
+
+    @property
+    def left_behind(self) -> int:
+        """How many of them the server still has, which a new connection will not get."""
+        return self._order.left_behind
+
+    @property
+    def usage(self) -> Usage:
+        """What all responses and transcriptions used."""
+        return self._meter.usage
+
+    def find(self, item_id: str) -> Item | None:
+        """Return an item of the conversation, or ``None``."""
+        item = self._known.get(item_id)
+        return item if item is not None and item.joined else None
+
+    def takes_audio(self, item_id: object) -> bool:
+        """Whether audio that comes now for an item is of it: it may be of the conversation, and is not final."""
+        item = self._known.get(item_id) if isinstance(item_id, str) else None
+        return item is not None and not item.closed
 
     @property
     def busy(self) -> str | None:
         """What a break would cut now, as a clause; ``None`` in a gap without reply or speech."""
         if self._responses:
             return "a reply in progress"
-        return "the user's speech in progress" if self._speaking else None
-
-    @property
-    def manual_turns(self) -> bool:
-        """Whether the client says where a turn ends, because turn detection is off."""
-        node: Any = self.settings
-        for key in ("audio", "input"):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        return isinstance(node, Mapping) and node.get("turn_detection", "") is None
-
-    @property
-    def takes_pcm(self) -> bool:
-        """Whether the input format is PCM, as it is unless it was changed."""
-        node: Any = self.settings
-        for key in ("audio", "input", "format", "type"):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        return node is None or node == "audio/pcm"
-
-    @property
-    def session_type(self) -> str:
-        """``realtime`` or ``transcription``."""
-        kind = self.settings.get("type")
-        return kind if isinstance(kind, str) else "realtime"
+        return "the user's speech in progress" if self._hearing.speaking else None
 
     # -- what it is told ---
 
     def observe(self, message: RealtimeMessage) -> None:
         """Take in one message of the server."""
-        event, kind = message.outline, message.type
-        if event is None or kind is None:
+        event = message.outline
+        if event is None:
             return
-        if kind in AUDIO_DELTAS:
-            self._audio_delta(event, message.audio)
+        if message.audio is not None:  # with an event only in audio deltas
+            item = self._about(event)
+            if item is not None and not item.closed:
+                item.part(event.get("content_index"), "output_audio").audio_bytes += len(message.audio)
             return
-        handler = _HANDLERS.get(current_name(kind))
+        handler = _HANDLERS.get(message.type or "")
         if handler is not None:
             handler(self, event)
 
     def forget_connection(self) -> None:
         """Note that the connection is gone: what was running on it will not be told any more."""
         self._responses.clear()
-        self._out_of_band.clear()
-        self._speaking = None
+        self._hearing.clear()
+        self._order.forget_connection()
+        for item in self.items:
+            if item.status == "in_progress":
+                item.status, item.closed = "incomplete", True
 
-    def _session(self, event: Mapping[str, Any]) -> None:
-        session = event.get("session")
-        if not isinstance(session, dict):
+    def resumed(self, restored: Collection[str]) -> None:
+        """Note which items a new connection has; the others are lost to it."""
+        self._order.left_behind = 0
+        for item in self.items:
+            item.lost = item.id not in restored
+            item.as_text = item.as_text or (item.role == "assistant" and not item.lost)
+
+    # -- items ---
+
+    def _about(self, event: Mapping[str, Any]) -> Item | None:
+        """Return the item that content is told of; ``None`` where it is none of the conversation."""
+        item_id = event.get("item_id")
+        if not isinstance(item_id, str):
+            return None
+        item = self._known.get(item_id)
+        if item is not None:
+            return item
+        response_id = event.get("response_id")
+        if not isinstance(response_id, str):
+            return self._order.loose(item_id)
+        response = self._responses.get(response_id)
+        if response is not None and response.outside:
+            return None
+        item = self._order.loose(item_id)  # it was not announced
+        if item is not None:
+            self._made_by(item, response_id)
+        return item
+
+    def _is_outside(self, response_id: str | None) -> bool:
+        response = self._responses.get(response_id or "")
+        return response is not None and response.outside
+
+    def _made_by(self, item: Item, response_id: str | None) -> None:
+        """Note that a response makes an item."""
+        item.made_by, item.response_id = "response", response_id or item.response_id
+        response = self._responses.get(response_id or "")
+        if response is not None:
+            response.items[item] = None
+            item.sounds_in(response.audio_format)
+
+    def _take(self, item: Item | None, told: Mapping[str, Any], *, closed: bool) -> None:
+        if item is None or item.as_text:
             return
-        self.settings = session
-        self.id = _text(session, "id") or self.id
-        expires = session.get("expires_at")
-        if isinstance(expires, (int, float)) and not isinstance(expires, bool):
-            self.expires_at = float(expires)
+        fill(item, told)
+        item.closed = closed or item.closed
+        if item.role == "user":
+            self._hearing.joined(item)
+        self._order.bound_images(item)
 
-    def _item(self, event: Mapping[str, Any]) -> None:
-        """Any event that shows an item of the conversation."""
-        told = event.get("item")
-        if not isinstance(told, dict) or not _text(told, "id"):
+    def _item_added(self, event: Mapping[str, Any]) -> None:
+        told = _told_item(event)
+        if told is not None:
+            self._take(self._order.join(told["id"], event, anew=True), told, closed=False)
+
+    def _item_done(self, event: Mapping[str, Any]) -> None:
+        told = _told_item(event)
+        if told is not None:
+            self._take(self._order.join(told["id"], event), told, closed=True)
+
+    def _item_retrieved(self, event: Mapping[str, Any]) -> None:
+        """Take what was asked for: an item with its audio, whose length may not have been known."""
+        told = _told_item(event)
+        item = None if told is None else self._order.join(told["id"], {})
+        if told is None or item is None or item.as_text:
             return
-        item = self._join(told["id"], event)
-        _fill(item, told)
+        self._take(item, told, closed=False)
+        content = told.get("content")
+        for index, shown in enumerate(content if isinstance(content, list) else ()):
+            audio = text_of(shown, "audio") if isinstance(shown, dict) else None
+            part = item.parts.get(index)
+            if audio and part is not None and part.heard_ms is None and (item.closed or item.role != "assistant"):
+                part.told_ms = (len(audio) * 3 // 4 - audio.count("=", -2)) // self._bytes_per_ms(item, part)
 
-    def _output_item(self, event: Mapping[str, Any]) -> None:
-        """An item of a response: of the conversation, unless the response is out-of-band."""
-        if _text(event, "response_id") not in self._out_of_band:
-            self._item(event)
+    def _bytes_per_ms(self, item: Item, part: Part) -> int:
+        return part.bytes_per_ms if item.role == "assistant" else BYTES_PER_MS.get(self.input_format, 48)
 
-    def _join(self, item_id: str, event: Mapping[str, Any]) -> Item:
-        """Return the item, put into its place if it is new."""
-        if item_id not in self._items:
-            self._items[item_id] = Item(item_id)
-            self._order.insert(self._place(event), item_id)
-        return self._items[item_id]
+    def _output_item(self, event: Mapping[str, Any], *, closed: bool = False) -> None:
+        """Take an item of a response: of the conversation, unless the response is out-of-band."""
+        told, response_id = _told_item(event), text_of(event, "response_id")
+        if told is None or self._is_outside(response_id):
+            return
+        inside = response_id in self._responses  # else what comes next for the item or the response will tell
+        item = self._order.join(told["id"], {}) if inside else self._order.loose(told["id"])
+        if item is not None:
+            self._made_by(item, response_id)
+        self._take(item, told, closed=closed)
 
-    def _place(self, event: Mapping[str, Any]) -> int:
-        if "previous_item_id" not in event:
-            return len(self._order)
-        if event["previous_item_id"] is None:
-            return 0
-        previous = _text(event, "previous_item_id")
-        return self._order.index(previous) + 1 if previous and previous in self._items else len(self._order)
+    def _output_item_done(self, event: Mapping[str, Any]) -> None:
+        self._output_item(event, closed=True)
 
-    def _committed(self, event: Mapping[str, Any]) -> None:
-        item_id = _text(event, "item_id")
-        self._speaking = None
-        if item_id:
-            item = self._join(item_id, event)
-            item.role = item.role or "user"
-            item.part(0, "input_audio")
-
-    def _cleared(self, _event: Mapping[str, Any]) -> None:
-        self._speaking = None
-
-    def _known(self, event: Mapping[str, Any]) -> Item | None:
-        return self._items.get(_text(event, "item_id") or "")
-
-    def _deleted(self, event: Mapping[str, Any]) -> None:
-        item_id = _text(event, "item_id")
-        if item_id is not None and item_id in self._items:
-            del self._items[item_id]
+    def _item_deleted(self, event: Mapping[str, Any]) -> None:
+        item_id = text_of(event, "item_id")
+        if item_id is not None:
             self._order.remove(item_id)
 
     def truncated(self, event: Mapping[str, Any]) -> None:
         """Note how far an item was heard; *event* is a ``conversation.item.truncated``, or the client's truncate."""
-        item, end = self._known(event), event.get("audio_end_ms")
+        item, end = self._known.get(text_of(event, "item_id") or ""), event.get("audio_end_ms")
         if item is not None and isinstance(end, int):
-            part = item.part(event.get("content_index"), "output_audio")
-            part.text = _heard(part, end, self._output_bytes_per_ms())
-            part.heard_ms = end
-
-    def _output_bytes_per_ms(self) -> int:
-        node: Any = self.settings
-        for key in ("audio", "output", "format", "type"):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        return _BYTES_PER_MS.get(node if isinstance(node, str) else "", 48)
+            item.part(event.get("content_index"), "output_audio").heard_ms = end
 
     # -- content as it comes ---
 
-    def _audio_delta(self, event: Mapping[str, Any], audio: bytes | None) -> None:
-        item = self._known(event)
-        if item is not None and audio is not None:
-            item.part(event.get("content_index"), "output_audio").audio_bytes += len(audio)
-
     def _content_part(self, event: Mapping[str, Any]) -> None:
-        item, told = self._known(event), event.get("part")
+        item, told = self._about(event), event.get("part")
         if item is not None and isinstance(told, dict):
-            kind = {"audio": "output_audio", "text": "output_text"}.get(told.get("type", ""), told.get("type"))
-            _fill_part(item.part(event.get("content_index"), str(kind)), told)
+            kind = text_of(told, "type") or "output_text"
+            kind = {"audio": "output_audio", "text": "output_text"}.get(kind, kind)
+            fill_part(item.part(event.get("content_index"), kind), told)
 
-    def _add_text(self, event: Mapping[str, Any], kind: str, key: str = "delta") -> None:
-        item, delta = self._known(event), _text(event, key)
-        if item is not None and delta is not None:
+    def _text_delta(self, event: Mapping[str, Any]) -> None:
+        self._add_text(event, "output_text")
+
+    def _transcript_delta(self, event: Mapping[str, Any]) -> None:
+        self._add_text(event, "output_audio")
+
+    def _add_text(self, event: Mapping[str, Any], kind: str) -> None:
+        item, delta = self._about(event), event.get("delta")
+        if item is not None and isinstance(delta, str) and not (item.closed and kind != "input_audio"):
             part = item.part(event.get("content_index"), kind)
-            if part.heard_ms is None:
-                part.text = delta if key != "delta" else (part.text or "") + delta
+            if not part.final:
+                part.text = part.text + delta if part.text else delta
 
-    def _arguments(self, event: Mapping[str, Any]) -> None:
-        item = self._known(event)
-        if item is not None:
-            item.arguments += _text(event, "delta") or ""
+    def _text_done(self, event: Mapping[str, Any]) -> None:
+        self._whole_text(event, "output_text", "text")
+
+    def _transcript_done(self, event: Mapping[str, Any]) -> None:
+        self._whole_text(event, "output_audio", "transcript")
+
+    def _whole_text(self, event: Mapping[str, Any], kind: str, key: str) -> None:
+        item, text = self._about(event), text_of(event, key)
+        if item is not None and text is not None:
+            part = item.part(event.get("content_index"), kind)
+            part.text, part.final = text, True
+
+    def _arguments_delta(self, event: Mapping[str, Any]) -> None:
+        item, delta = self._about(event), event.get("delta")
+        if item is not None and not item.closed and isinstance(delta, str):
+            item.arguments += delta
 
     def _arguments_done(self, event: Mapping[str, Any]) -> None:
-        item = self._known(event)
+        item = self._about(event)
         if item is not None:
-            item.arguments = _text(event, "arguments") or item.arguments
-            item.name = _text(event, "name") or item.name
+            item.arguments = text_of(event, "arguments") or item.arguments
+            item.name = text_of(event, "name") or item.name
 
-    # -- turns ---
+    # -- the user's speech ---
+
+    def _speech_started(self, event: Mapping[str, Any]) -> None:
+        if text_of(event, "item_id") not in self._known:  # else an echo: it has been said
+            self._hearing.started(event)
+
+    def _speech_stopped(self, event: Mapping[str, Any]) -> None:
+        self._hearing.stopped(event)
+
+    def _timeout(self, event: Mapping[str, Any]) -> None:
+        """Take a stretch of silence that becomes a turn (protocol.md 4.14)."""
+        self._speech_started(event)
+        self._speech_stopped(event)
+
+    def _cleared(self, _event: Mapping[str, Any]) -> None:
+        self._hearing.clear()
+
+    def _committed(self, event: Mapping[str, Any]) -> None:
+        item_id = text_of(event, "item_id")
+        self._hearing.speaking = None
+        item = self._order.join(item_id, event) if item_id else None
+        if item is not None:
+            item.role, item.made_by = item.role or "user", "speech"
+            item.part(0, "input_audio")
+            self._hearing.joined(item)
+
+    def _heard_delta(self, event: Mapping[str, Any]) -> None:
+        self._add_text(event, "input_audio")
+
+    def _heard(self, event: Mapping[str, Any]) -> None:
+        self._whole_text(event, "input_audio", "transcript")
+        self._meter.transcribed(event)
+
+    # -- responses ---
 
     def _response_created(self, event: Mapping[str, Any]) -> None:
         response = event.get("response")
         if isinstance(response, dict) and isinstance(response.get("id"), str):
-            self._responses.add(response["id"])
-            if "conversation_id" in response and response["conversation_id"] is None:
-                self._out_of_band.add(response["id"])
+            if self._meter.has(response["id"]):
+                return  # an echo: it is over
+            outside = response.get("conversation_id", "") is None
+            self._responses[response["id"]] = _Response(outside, _format_of(response))
 
     def _response_done(self, event: Mapping[str, Any]) -> None:
         response = event.get("response")
         if not isinstance(response, dict):
             return
-        response_id = _text(response, "id")
-        inside = response_id not in self._out_of_band and response.get("conversation_id", "") is not None
+        response_id = text_of(response, "id")
+        inside = not self._is_outside(response_id) and response.get("conversation_id", "") is not None
         output = response.get("output")
-        for told in output if inside and isinstance(output, list) else ():
-            self._item({"item": told})
-        self._responses.discard(str(response_id))
-        self._out_of_band.discard(str(response_id))
+        listed = [told for told in output if isinstance(told, dict)] if isinstance(output, list) else []
+        if inside:
+            self._join_listed(listed, response_id, _format_of(response))
+        else:
+            self._drop_loose(listed)
+        running = self._responses.pop(response_id or "", None)
+        for item in () if running is None else running.items:
+            if not item.closed:  # it was neither done nor listed
+                item.status, item.closed = item.status and _closing(response), True
+        self._meter.responded(response)
 
-    def _speech_started(self, event: Mapping[str, Any]) -> None:
-        self._speaking = _text(event, "item_id") or "?"
+    def _join_listed(
+        self, listed: Collection[Mapping[str, Any]], response_id: str | None, audio_format: str | None
+    ) -> None:
+        """Take the items that a finished response lists, which may be all that is ever told of them."""
+        following = None
+        for told in reversed(list(listed)):
+            item_id = text_of(told, "id")
+            item = self._order.join(item_id, {}, following=following) if item_id else None
+            if item is not None:
+                self._made_by(item, response_id)
+                item.sounds_in(audio_format)
+                following = item
+            self._take(item, told, closed=True)
 
-
-def _text(source: Mapping[str, Any], key: str) -> str | None:
-    value = source.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _heard(part: Part, end_ms: int, bytes_per_ms: int) -> str | None:
-    """Estimate which part of a transcript was heard: text and audio cannot be aligned, so by length, in words."""
-    whole = part.audio_bytes / bytes_per_ms
-    if not part.text or not whole or end_ms >= whole:
-        return part.text
-    cut = part.text[: round(len(part.text) * end_ms / whole)]
-    return cut.rpartition(" ")[0] if cut != part.text else cut
-
-
-def _fill(item: Item, told: Mapping[str, Any]) -> None:
-    """Take over what an item object says; what it leaves out stays."""
-    item.type = _text(told, "type") or item.type
-    for key in ("role", "status", "call_id", "name", "output"):
-        value = _text(told, key)
-        if value is not None:
-            setattr(item, key, value)
-    item.arguments = _text(told, "arguments") or item.arguments
-    item.complete = item.status == "completed" or item.complete
-    content = told.get("content")
-    for index, part in enumerate(content if isinstance(content, list) else ()):
-        if isinstance(part, dict):
-            _fill_part(item.part(index, _part_type(item, part)), part)
+    def _drop_loose(self, listed: Collection[Mapping[str, Any]]) -> None:
+        """Drop items that might have joined the conversation, and did not."""
+        for item_id in (text_of(told, "id") for told in listed):
+            if item_id in self._known and self.find(item_id) is None:
+                self._order.remove(item_id)
 
 
-def _part_type(item: Item, told: Mapping[str, Any]) -> str:
-    """Return a part's GA type; beta servers and ``retrieved`` use short ones."""
-    kind = _text(told, "type") or "text"
-    if kind in ("audio", "text"):
-        return f"{'output' if item.role == 'assistant' else 'input'}_{kind}"
-    return kind
+def _format_of(response: Mapping[str, Any]) -> str | None:
+    """Return the format of a response's audio, if it is told."""
+    told = node(response, "audio", "output", "format", "type")
+    return told if isinstance(told, str) else None
 
 
-def _fill_part(part: Part, told: Mapping[str, Any]) -> None:
-    if part.heard_ms is not None:
-        return  # the server tells the whole transcript of an item that was cut before it was done
-    for key in ("transcript", "text"):
-        part.text = _text(told, key) or part.text
-    part.image_url = _text(told, "image_url") or part.image_url
-    part.detail = _text(told, "detail") or part.detail
+def _closing(response: Mapping[str, Any]) -> str:
+    return "completed" if response.get("status", "completed") == "completed" else "incomplete"
 
 
-_HANDLERS: dict[str, Callable[[History, Mapping[str, Any]], None]] = {
-    "session.created": History._session,
-    "session.updated": History._session,
-    "conversation.item.added": History._item,
-    "conversation.item.done": History._item,
-    "conversation.item.retrieved": History._item,
-    "conversation.item.deleted": History._deleted,
-    "conversation.item.truncated": History.truncated,
-    "conversation.item.input_audio_transcription.delta": lambda self, event: self._add_text(event, "input_audio"),
-    "conversation.item.input_audio_transcription.completed": lambda self, event: self._add_text(
-        event, "input_audio", "transcript"
-    ),
-    "input_audio_buffer.speech_started": History._speech_started,
-    "input_audio_buffer.cleared": History._cleared,
-    "input_audio_buffer.committed": History._committed,
-    "response.created": History._response_created,
-    "response.output_item.added": History._output_item,
-    "response.output_item.done": History._output_item,
-    "response.content_part.added": History._content_part,
-    "response.content_part.done": History._content_part,
-    "response.output_text.delta": lambda self, event: self._add_text(event, "output_text"),
-    "response.output_text.done": lambda self, event: self._add_text(event, "output_text", "text"),
-    "response.output_audio_transcript.delta": lambda self, event: self._add_text(event, "output_audio"),
-    "response.output_audio_transcript.done": lambda self, event: self._add_text(event, "output_audio", "transcript"),
-    "response.function_call_arguments.delta": History._arguments,
-    "response.function_call_arguments.done": History._arguments_done,
-    "response.done": History._response_done,
-}
+def _told_item(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the item that an event shows, if it has an id."""
+    told = event.get("item")
+    return told if isinstance(told, dict) and text_of(told, "id") else None
+
+
+_HANDLERS: dict[str, Callable[[History, Mapping[str, Any]], None]] = with_retired_names(
+    {
+        "session.created": History.configure,
+        "session.updated": History.configure,
+        "conversation.item.added": History._item_added,
+        "conversation.item.done": History._item_done,
+        "conversation.item.retrieved": History._item_retrieved,
+        "conversation.item.deleted": History._item_deleted,
+        "conversation.item.truncated": History.truncated,
+        "conversation.item.input_audio_transcription.delta": History._heard_delta,
+        "conversation.item.input_audio_transcription.completed": History._heard,
+        "input_audio_buffer.speech_started": History._speech_started,
+        "input_audio_buffer.speech_stopped": History._speech_stopped,
+        "input_audio_buffer.timeout_triggered": History._timeout,
+        "input_audio_buffer.cleared": History._cleared,
+        "input_audio_buffer.committed": History._committed,
+        "response.created": History._response_created,
+        "response.output_item.added": History._output_item,
+        "response.output_item.done": History._output_item_done,
+        "response.content_part.added": History._content_part,
+        "response.content_part.done": History._content_part,
+        "response.output_text.delta": History._text_delta,
+        "response.output_text.done": History._text_done,
+        "response.output_audio_transcript.delta": History._transcript_delta,
+        "response.output_audio_transcript.done": History._transcript_done,
+        "response.function_call_arguments.delta": History._arguments_delta,
+        "response.function_call_arguments.done": History._arguments_done,
+        "response.done": History._response_done,
+    }
+)

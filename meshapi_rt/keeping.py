@@ -1,4 +1,4 @@
-"""The user's own audio, kept by turn for whoever asks for it, within a bound."""
+"""The audio of both sides, kept by item for whoever asks for it, within a bound."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from .order import remember
 from .retired import current_name
 
 __all__ = ["AudioKeeper"]
@@ -17,7 +18,7 @@ _BYTES_PER_MS = 48  # of audio/pcm (protocol.md 5)
 
 
 class AudioKeeper:
-    """Cuts what was appended to the input buffer into turns, by the server's own clock.
+    """Cuts what was appended to the input buffer into turns, by the server's own clock; collects what is answered.
 
     Time stamps of the server count appended audio and do not restart (protocol.md 5), so the keeper counts along.
     With manual turns a commit takes everything since the last one.
@@ -26,7 +27,7 @@ class AudioKeeper:
         Any thread appends; the reader tells it the server's events.
 
     Args:
-        limit: Bytes of turns that are kept; the oldest go first.
+        limit: Bytes of both sides that are kept; the items whose audio began first go first, each as a whole.
     """
 
     def __init__(self, limit: int) -> None:
@@ -37,8 +38,9 @@ class AudioKeeper:
         self._begin = 0  # the byte on the input clock where they begin
         self._end = 0
         self._spans: dict[str, tuple[int, int | None]] = {}  # of turns that voice detection announced
-        self._turns: dict[str, bytes] = {}
+        self._kept: dict[str, list[bytes]] = {}  # by item, the one that began first in front
         self._held = 0
+        self._dropped: dict[str, None] = {}  # items that had to go: what comes of them now has no beginning
 
     def appended(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
         """Take in audio that goes to the server: PCM16 at 24 kHz, raw or as an append event."""
@@ -61,6 +63,13 @@ class AudioKeeper:
             with self._lock:
                 self._keep(str(event["item"]["id"]), b"".join(audio))
 
+    def spoken(self, item_id: str, audio: bytes) -> None:
+        """Take in a piece of the assistant's audio, in whatever format it came."""
+        with self._lock:
+            if item_id not in self._dropped:
+                self._kept.setdefault(item_id, []).append(audio)
+                self._hold(len(audio))
+
     def observe(self, event: Mapping[str, Any]) -> None:
         """Take in an event of the server."""
         kind, item_id = current_name(str(event.get("type"))), event.get("item_id")
@@ -77,7 +86,7 @@ class AudioKeeper:
             elif kind == "input_audio_buffer.committed":
                 self._commit(item_id)
             elif kind == "conversation.item.deleted":
-                self._held -= len(self._turns.pop(item_id, b""))
+                self._drop(item_id)
 
     def forget_connection(self) -> None:
         """Begin a new input clock: what was in the server's buffer is gone."""
@@ -86,10 +95,20 @@ class AudioKeeper:
             self._spans.clear()
             self._begin = self._end = 0
 
+    def orphan(self) -> None:
+        """Go on in a forked child, where the thread that held the lock may not exist."""
+        self._lock = threading.Lock()
+
     def audio_of(self, item_id: str) -> bytes | None:
-        """Return the audio of a turn, if it is kept."""
+        """Return the audio of an item, if it is kept."""
         with self._lock:
-            return self._turns.get(item_id)
+            pieces = tuple(self._kept.get(item_id, ()))
+        return b"".join(pieces) or None
+
+    def length_of(self, item_id: str) -> int | None:
+        """Return how many bytes of audio an item has, if it is kept."""
+        with self._lock:
+            return sum(map(len, self._kept.get(item_id, ()))) or None
 
     def _commit(self, item_id: str) -> None:
         begin, end = self._spans.pop(item_id, (self._begin, None))
@@ -100,10 +119,19 @@ class AudioKeeper:
         self._keep(item_id, turn)
 
     def _keep(self, item_id: str, turn: bytes) -> None:
-        self._turns[item_id] = turn
-        self._held += len(turn)
+        self._drop(item_id)
+        self._kept[item_id] = [turn]
+        self._hold(len(turn))
+
+    def _hold(self, more: int) -> None:
+        self._held += more
         while self._held > self._limit:
-            self._held -= len(self._turns.pop(next(iter(self._turns))))
+            oldest = next(iter(self._kept))
+            self._drop(oldest)
+            remember(self._dropped, oldest)
+
+    def _drop(self, item_id: str) -> None:
+        self._held -= sum(map(len, self._kept.pop(item_id, ())))
 
     def _forget(self, until: int) -> None:
         """Drop what lies before a byte of the input clock."""

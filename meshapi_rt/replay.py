@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from .history import History, Item, Part
+from .history import History
+from .items import Item, Part
 
 __all__ = ["Replay", "plan_replay"]
 
@@ -38,9 +39,10 @@ def plan_replay(history: History, newest: int, audio_of: Callable[[str], bytes |
         newest: How many items to restore at most; older ones are lost.
         audio_of: Returns the PCM of a user's turn by its item id, where it was kept.
     """
-    known = list(history.items)
+    known = [item for item in history.items if not item.lost]  # what was lost before has been told
     kept = known[len(known) - min(newest, len(known)) :]
-    lost = [f"{len(known) - len(kept)} older items"] if len(kept) < len(known) else []
+    older = len(known) - len(kept) + history.left_behind
+    lost = [f"{older} older items"] if older else []
     calls = {item.call_id for item in kept if item.type == "function_call" and item.complete}
     items = []
     for item in kept:
@@ -72,7 +74,7 @@ def _restored(item: Item, calls: set[str | None], audio_of: Callable[[str], byte
 
 def _message(item: Item, audio_of: Callable[[str], bytes | None]) -> _Made:
     if item.role == "assistant":
-        told = [part.text for _, part in sorted(item.parts.items()) if part.text]
+        told = [part.said for _, part in sorted(item.parts.items()) if part.said]
         if told:
             return {"role": "assistant", "content": [{"type": "output_text", "text": text} for text in told]}
         return None if not any(part.audio_bytes for part in item.parts.values()) else "a reply without transcript"
@@ -80,6 +82,8 @@ def _message(item: Item, audio_of: Callable[[str], bytes | None]) -> _Made:
     content = [made for _, part in sorted(item.parts.items()) if (made := _input_part(part, audio_of(item.id)))]
     if content and len(content) == len(item.parts):
         return {"role": role, "content": content}
+    if any(part.type == "input_image" and part.image_url is None for part in item.parts.values()):
+        return f"a turn of the {role} with an image that was not kept"
     return f"a turn of the {role} without transcript or kept audio"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["AUDIO_DELTAS", "beta_fields", "current_name"]
+__all__ = ["AUDIO_DELTAS", "beta_fields", "current_name", "with_retired_names"]
+
+T = TypeVar("T")
 
 # Server events that carry output audio: the GA name, and the retired one that some servers still send.
 AUDIO_DELTAS = frozenset({"response.output_audio.delta", "response.audio.delta"})
@@ -39,6 +41,11 @@ _SESSION_FIELDS = {
 def current_name(kind: str) -> str:
     """Return the GA name of a server event that may have a retired one."""
     return _EVENTS.get(kind, kind)
+
+
+def with_retired_names(table: Mapping[str, T]) -> dict[str, T]:
+    """Return a table by event types with its entries under the retired names, too."""
+    return {**table, **{old: table[new] for old, new in _EVENTS.items() if new in table}}
 
 
 def beta_fields(event: Mapping[str, Any]) -> str | None:

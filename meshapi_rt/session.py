@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
+from .conversation import ConversationView
 from .engine import Engine, check_close
 from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionClosed, TimedOut
 from .handlers import Handler, Handlers
@@ -19,6 +20,7 @@ from .handover import EventStream, again
 from .message import RealtimeMessage
 from .pcm import AudioLike
 from .stats import SessionStats
+from .usage import Usage
 from .waiting import Wait, seconds
 
 __all__ = ["RealtimeSession"]
@@ -40,6 +42,7 @@ class RealtimeSession:
         self._model = model
         self._close_timeout = close_timeout
         self._handlers = Handlers()
+        self._conversation = ConversationView(engine.history, engine.keeper)
         weakref.finalize(self, _abandoned, engine, model).atexit = False
 
     # -- sending ---
@@ -292,6 +295,20 @@ class RealtimeSession:
     def settings(self) -> dict[str, Any]:
         """A copy of the effective configuration, as the server last confirmed it; empty before its first frame."""
         return copy.deepcopy(dict(self._engine.history.settings))
+
+    @property
+    def conversation(self) -> ConversationView:
+        """The conversation so far, over all connections: items, transcripts of both sides, tool calls, audio."""
+        return self._conversation
+
+    @property
+    def usage(self) -> Usage:
+        """What all responses and transcriptions used so far, over all connections; ``usage.cost(rates)`` prices it.
+
+        In tokens and seconds. Responses that were cancelled, failed or out-of-band count too. It is what the server
+        told: what a lost connection had begun is not in it.
+        """
+        return self._engine.history.usage
 
     @property
     def stats(self) -> SessionStats:

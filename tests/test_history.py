@@ -108,7 +108,8 @@ def test_truncating_estimates_what_was_heard() -> None:
     history = mirror(*events, cut, *events[-4:])
     (item,) = history.items
     assert item.parts[0].heard_ms == 150
-    assert item.parts[0].text == "one two"[: len(item.parts[0].text or "")]
+    assert item.parts[0].said == "one two"
+    assert item.parts[0].audio_ms == 400
 
 
 def test_out_of_band_responses_stay_out() -> None:
@@ -182,3 +183,145 @@ def test_replay_tells_what_is_lost() -> None:
     told_lost = "; ".join(replay.lost)
     for clause in ("1 older items", "turn of the user without transcript", "not finished", "without its call"):
         assert clause in told_lost
+
+
+# -- odd orders and odd servers ---
+
+
+def spoken(*names: str) -> list[dict[str, Any]]:
+    """Return named events of one reply, in the order asked for."""
+    ids = {"response_id": "r", "item_id": "b", "output_index": 0, "content_index": 0}
+    item = {"id": "b", "type": "message", "role": "assistant"}
+    begun = {**item, "status": "in_progress", "content": []}
+    whole = {**item, "status": "completed", "content": [{"type": "output_audio", "transcript": "one two"}]}
+    audio = base64.b64encode(bytes(4800)).decode()
+    known: dict[str, dict[str, Any]] = {
+        "created": {"type": "response.created", "response": {"id": "r", "conversation_id": "c"}},
+        "beside": {"type": "response.created", "response": {"id": "r", "conversation_id": None}},
+        "begun": {"type": "response.output_item.added", "response_id": "r", "item": begun},
+        "added": {"type": "conversation.item.added", "previous_item_id": None, "item": begun},
+        "word": {"type": "response.output_audio_transcript.delta", **ids, "delta": "one "},
+        "audio": {"type": "response.output_audio.delta", **ids, "delta": audio},
+        "words": {"type": "response.output_audio_transcript.done", **ids, "transcript": "one two"},
+        "ended": {"type": "response.output_item.done", "response_id": "r", "item": whole},
+        "done": {"type": "conversation.item.done", "previous_item_id": None, "item": whole},
+        "over": {"type": "response.done", "response": {"id": "r", "conversation_id": "c", "output": [whole]}},
+        "past": {"type": "response.done", "response": {"id": "r", "conversation_id": None, "output": [whole]}},
+        "gone": {"type": "conversation.item.deleted", "item_id": "b"},
+        "empty": {"type": "response.done", "response": {"id": "r", "status": "cancelled", "output": []}},
+    }
+    return [known[name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "status", "ms"),
+    [
+        ("over", "one two", "completed", 0),
+        ("audio audio word over", "one two", "completed", 200),
+        ("begun audio over", "one two", "completed", 100),
+        ("created begun added audio word words done ended over", "one two", "completed", 100),
+        ("created begun added word audio done over audio audio", "one two", "completed", 100),
+        ("created begun added audio done added begun over created", "one two", "completed", 100),
+        ("created begun added words word word", "one two", "in_progress", 0),
+        ("created begun added word empty word audio", "one ", "incomplete", 0),
+        ("added audio word", "one ", "in_progress", 100),
+        ("created begun added gone ended over audio", None, None, None),
+        ("begun word past", None, None, None),
+        ("beside begun audio word ended past", None, None, None),
+        ("beside audio word audio", None, None, None),
+    ],
+)
+def test_events_in_odd_orders(names: str, text: str | None, status: str | None, ms: int | None) -> None:
+    """Only told at the end, late, repeated, cut short, deleted in mid-answer, beside the conversation."""
+    history = mirror(*spoken(*names.split()))
+    if text is None:
+        assert history.items == ()
+        return
+    (item,) = history.items
+    assert (item.parts[0].text, item.status, item.parts[0].audio_ms) == (text, status, ms)
+    assert history.busy is None or "created" in names
+
+
+def test_an_echo_of_a_beginning_does_not_make_a_session_busy() -> None:
+    """Neither of a response that is over nor of speech that has been committed."""
+    started = {"type": "input_audio_buffer.speech_started", "item_id": "u", "audio_start_ms": 0}
+    committed = {"type": "input_audio_buffer.committed", "item_id": "u", "previous_item_id": None}
+    assert mirror(*spoken("created", "over", "created"), started, committed, started).busy is None
+
+
+def test_places_of_items_that_are_told_late() -> None:
+    """Whoever follows an item that is not known yet waits for it."""
+    listed = {"type": "message", "role": "assistant", "status": "completed", "content": []}
+    output = [{**listed, "id": "b"}, {**listed, "id": "c"}]
+    over = {"type": "response.done", "response": {"id": "r", "conversation_id": "x", "output": output}}
+    first, behind, between = user("a", "1"), user("d", "4", "c"), user("e", "5", "c")
+    assert [item.id for item in mirror(first, behind, over).items] == ["a", "b", "c", "d"]
+    assert [item.id for item in mirror(first, behind, between, over).items] == ["a", "b", "c", "e", "d"]
+    gone = {"type": "conversation.item.deleted", "item_id": "d"}
+    assert [item.id for item in mirror(first, behind, user("f", "6", "d"), gone, over).items] == ["a", "b", "c", "f"]
+
+
+def test_the_length_of_the_users_audio() -> None:
+    """By the server's clock, or from the item when it is retrieved; unknown elsewhere."""
+    started = {"type": "input_audio_buffer.speech_started", "item_id": "u", "audio_start_ms": 700}
+    stopped = {"type": "input_audio_buffer.speech_stopped", "item_id": "u", "audio_end_ms": 1900}
+    committed = {"type": "input_audio_buffer.committed", "item_id": "u", "previous_item_id": None}
+    audio = base64.b64encode(bytes(48 * 250)).decode()
+    content = [{"type": "audio", "audio": audio, "transcript": "hi"}]
+    item = {"id": "u", "type": "message", "role": "user", "status": "completed", "content": content}
+    retrieved = {"type": "conversation.item.retrieved", "item": item}
+    assert mirror(started, stopped, committed).items[0].parts[0].audio_ms == 1200
+    assert mirror(started, committed).items[0].parts[0].audio_ms is None
+    assert mirror(committed, retrieved).items[0].parts[0].audio_ms == 250
+
+
+def test_usage_is_counted_once() -> None:
+    """Of every response, cancelled ones and those beside included, and of transcriptions; echoes add nothing."""
+    done = {"id": "r", "conversation_id": None, "status": "cancelled", "usage": {"input_tokens": 5, "output_tokens": 2}}
+    heard = {"type": "conversation.item.input_audio_transcription.completed", "item_id": "u", "content_index": 0}
+    over = {"type": "response.done", "response": done}
+    text = {**heard, "transcript": "x", "usage": {"type": "duration", "seconds": 2}}
+    usage = mirror(over, over, text, text, {**over, "response": {**done, "id": "s"}}).usage
+    assert (usage.responses, usage.total_tokens, usage.transcriptions, usage.transcription_seconds) == (2, 14, 1, 2.0)
+
+
+def test_what_is_lost_is_told_once() -> None:
+    """A turn that one reconnect could not restore is neither tried nor told by the next; nor are older items."""
+    committed = {"type": "input_audio_buffer.committed", "item_id": "u", "previous_item_id": "a"}
+    history = mirror(user("a", "old"), committed, user("b", "new", "u"))
+    first = plan_replay(history, 2, lambda _: None)
+    assert first.lost == ["1 older items", "a turn of the user without transcript or kept audio (u)"]
+    history.forget_connection()
+    history.resumed({item["id"] for item in first.items})
+    second = plan_replay(history, 2, lambda _: None)
+    assert (second.lost, [item["id"] for item in second.items]) == ([], ["b"])
+    assert [item.lost for item in history.items] == [True, True, False]
+
+
+def test_a_new_item_after_a_loss_comes_behind_what_was_lost() -> None:
+    """The server's first item is not the first of the conversation."""
+    history = mirror(user("a", "lost"))
+    history.resumed(set())
+    history.observe(decode_text(json.dumps(user("b", "new"))))
+    assert [item.id for item in history.items] == ["a", "b"]
+
+
+def test_items_beyond_the_bound_are_lost_to_a_new_connection() -> None:
+    """They are counted with the older ones, once."""
+    history = History(limit=2)
+    for at in range(5):
+        history.observe(decode_text(json.dumps(user(f"n{at}", "x", f"n{at - 1}" if at else None))))
+    assert plan_replay(history, 10, lambda _: None).lost == ["3 older items"]
+    history.resumed({"n3", "n4"})
+    assert plan_replay(history, 10, lambda _: None).lost == []
+
+
+def test_a_lost_item_that_is_created_again_is_a_new_one() -> None:
+    """The user may bring back under its id what a reconnect lost."""
+    history = mirror(user("a", "lost"), user("b", "kept", "a"))
+    history.resumed({"b"})
+    history.observe(decode_text(json.dumps(user("a", "again", "b"))))
+    assert [(item.id, item.lost, item.parts[0].text) for item in history.items] == [
+        ("b", False, "kept"),
+        ("a", False, "again"),
+    ]

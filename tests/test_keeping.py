@@ -52,3 +52,25 @@ def test_turns_by_voice_detection() -> None:
     assert keeper.audio_of("b") == b"".join(bytes(audio(100, value)) for value in range(5, 10))
     keeper.observe({"type": "conversation.item.deleted", "item_id": "a"})
     assert keeper.audio_of("a") is None
+
+
+def test_both_sides_share_the_bound() -> None:
+    """The item that began first goes first, as a whole; one that had to go while it grows does not come again."""
+    keeper = AudioKeeper(10_000)
+    keeper.appended(audio(50))
+    keeper.observe({"type": "input_audio_buffer.committed", "item_id": "asked"})
+    for _ in range(3):
+        keeper.spoken("said", bytes(audio(50, 2)))
+    assert keeper.audio_of("asked") == bytes(audio(50))
+    assert keeper.length_of("said") == 7200
+    keeper.spoken("said", bytes(audio(50, 2)))
+    assert keeper.audio_of("asked") is None
+    assert keeper.audio_of("said") == bytes(audio(200, 2))
+    keeper.spoken("said", bytes(audio(50, 2)))
+    assert keeper.audio_of("said") is None
+    keeper.spoken("said", bytes(audio(50, 2)))
+    assert keeper.audio_of("said") is None
+    keeper.spoken("next", bytes(audio(50, 3)))
+    assert keeper.audio_of("next") == bytes(audio(50, 3))
+    keeper.observe({"type": "conversation.item.deleted", "item_id": "next"})
+    assert keeper.length_of("next") is None

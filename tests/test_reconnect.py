@@ -637,3 +637,26 @@ def test_a_life_of_many_connections() -> None:
 def test_an_hour_of_accelerated_life() -> None:
     """120 lifetimes: what is 30 minutes on the gateway are 3 seconds here."""
     assert accelerated_life(360.0, 3.0) >= 100
+
+
+def test_what_is_lost_is_told_once_and_usage_goes_on() -> None:
+    """A spoken turn without transcript is lost by the first reconnect, shown as lost, and not told by the second."""
+    with LocalServer() as server:
+        with server.client().realtime.connect(model="m", reconnect=QUICK) as session:
+            configure(session)
+            session.send_audio(pcm.silence(0.2))
+            session.send({"type": "input_audio_buffer.commit"})
+            session.wait_for("conversation.item.done", timeout=LIMIT)
+            turn(session, "one")
+            before = session.usage
+            server.drop()
+            assert ["without transcript" in clause for clause in reconnected(session)["lost"]] == [True]
+            assert [item.lost for item in session.conversation] == [True, False, False]
+            turn(session, "two")
+            assert session.usage.responses == before.responses + 1 == 2
+            assert session.usage.total_tokens > before.total_tokens
+            server.drop()
+            assert reconnected(session)["lost"] == []
+            assert [item.lost for item in session.conversation] == [True, False, False, False, False]
+            assert str(session.conversation).splitlines()[0] == "user: (audio) [lost in a reconnect]"
+            assert on_server(server) == [(item.role, item.text) for item in session.conversation.items[1:]]
