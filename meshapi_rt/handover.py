@@ -5,9 +5,11 @@ from __future__ import annotations
 import _thread
 import contextlib
 import copy
+import math
 import queue
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +21,13 @@ from .waiting import Deadline, Wait
 
 __all__ = ["EventStream", "Inbox", "MessageQueue", "StreamQueues", "again"]
 
+# Seconds for which a thread between two calls of receive() counts as one that consumes.
+_COMES_BACK = 5.0
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
+
+
+def _is_alive(thread: int) -> bool:
+    return any(known.ident == thread for known in threading.enumerate())
 
 
 def again(end: MeshAPIError) -> MeshAPIError:
@@ -48,9 +56,13 @@ class Inbox:
         self._put = 0  # messages ever put
         self._stalled = False
         self._batons: deque[_thread.LockType] = deque()  # of consumers that wait, the longest first
+        self._calls = 0  # calls that wait for answers: the reader must not wait for consumers then
+        self._receiver: int | None = None  # the thread that took a message last, other than through a stream
+        self._looked = (0, -math.inf)  # how many messages had been taken at the last look, and when that was new
         self._end: MeshAPIError | None = None
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self.peak = 0
+        self.beyond = 0  # messages put when there was no room, because a call waited
 
     def _make_lock(self) -> None:
         # Guards everything here but _messages and _batons: what is done with a deque is atomic. Held for bookkeeping.
@@ -71,6 +83,9 @@ class Inbox:
             self._put += len(messages)
             self.peak = max(self.peak, len(self._messages))
             full = self._settled() >= self._limit
+            if full and self._calls:
+                self.beyond += len(messages)
+                full = False
         if self._batons:
             self._wake(len(messages))
         return full
@@ -97,13 +112,17 @@ class Inbox:
         """Whether a consumer waits for a message."""
         return bool(self._batons)
 
+    def _must_wait(self, room: int) -> bool:
+        assert self._lock.locked()
+        return self._end is None and not self._calls and self._settled() > room
+
     def wait_for_room(self, timeout: float) -> bool:
-        """Wait until consumers have taken half of it, or the end; the reader only. False after *timeout*."""
+        """Wait for consumers to take half of it, for a call, or for the end; the reader only. False after *timeout*."""
         deadline = Deadline(timeout)
         with self._lock:
             self._stalled = True
             try:
-                while self._end is None and self._settled() > self._limit // 2:
+                while self._must_wait(self._limit // 2):
                     left = deadline.left()
                     if not left:
                         return False
@@ -111,6 +130,29 @@ class Inbox:
             finally:
                 self._stalled = False
         return True
+
+    def calls(self, change: int) -> None:
+        """Count calls that wait for answers: while there are any, the reader does not wait for consumers."""
+        with self._lock:
+            self._calls += change
+            if self._stalled:
+                self._drained.notify_all()
+
+    def is_consumed(self, callers: set[int]) -> bool:
+        """Tell whether somebody consumes the messages: waits for one, has a stream open, or is about to come back.
+
+        Args:
+            callers: Threads that wait for something else.
+        """
+        with self._lock:
+            if self._batons or any(not stream.closed for stream in self._streams):
+                return True
+        receiver, (taken, when), now = self._receiver, self._looked, time.monotonic()
+        if self.taken() != taken:
+            self._looked = (self.taken(), now)
+        elif now - when > _COMES_BACK:
+            return False
+        return receiver is not None and receiver not in callers and _is_alive(receiver)
 
     def orphan(self, end: MeshAPIError) -> None:
         """End it in a forked child, whose lock may be held by a thread that does not exist there."""
@@ -134,6 +176,10 @@ class Inbox:
         return True
 
     # -- the consumers' side ---
+
+    def received(self) -> None:
+        """Note that this thread took a message and may come back for the next one."""
+        self._receiver = threading.get_ident()
 
     @property
     def ended(self) -> MeshAPIError | None:
@@ -281,7 +327,6 @@ class EventStream:
     keeps its session alive.
 
     Attributes:
-        messages: The messages as a ``queue.Queue``; ``None`` follows the last one, for every consumer.
         errors: Gets exactly one entry, at the end: the exception that ended the session, or ``None``.
     """
 
@@ -300,10 +345,14 @@ class EventStream:
         self._timeout = Wait(timeout).timeout  # checked now, used for each message
         self._cancel = cancel
         self._closed = False
-        self.messages = MessageQueue(inbox, self)
         self.errors: queue.Queue[MeshAPIError | None] = queue.Queue(maxsize=1)
         self._told = False  # whether errors has had its entry; guarded by errors.mutex
         inbox.add(self)
+
+    @property
+    def messages(self) -> MessageQueue:
+        """The messages as a ``queue.Queue``; ``None`` follows the last one, for every consumer."""
+        return MessageQueue(self._inbox, self)  # not kept: a stream in no circle is garbage as soon as its loop is left
 
     @property
     def queues(self) -> StreamQueues:

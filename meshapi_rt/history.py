@@ -5,6 +5,7 @@ One thread, the reader, calls :meth:`History.observe`; it is told nothing by the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -70,15 +71,18 @@ class History:
         settings: The effective configuration, as the server last confirmed it.
         id: The server's name for the session.
         expires_at: Unix seconds at which the server will end it, or ``None``.
+        answering: The id of the response that runs in the conversation, or ``None``.
     """
 
     def __init__(self) -> None:
         self.settings: Mapping[str, Any] = {}
         self.id: str | None = None
         self.expires_at: float | None = None
+        self.answering: str | None = None
         self._items: dict[str, Item] = {}
         self._order: list[str] = []
         self._responses: set[str] = set()  # running, the out-of-band ones too
+        self._ended: deque[str] = deque(maxlen=16)  # the last ones that were
         self._out_of_band: set[str] = set()
         self._speaking: str | None = None  # the item that the user is speaking
 
@@ -96,21 +100,37 @@ class History:
             return "a reply in progress"
         return "the user's speech in progress" if self._speaking else None
 
+    def knows(self, response_id: str) -> bool:
+        """Tell whether a response runs, or ran not long ago; for the thread that observes."""
+        return response_id in self._responses or response_id in self._ended
+
+    def _setting(self, *path: str) -> Any:
+        """Return what the configuration says at a path; ``None`` where it says nothing."""
+        node: Any = self.settings
+        for key in path:
+            node = node.get(key) if isinstance(node, Mapping) else None
+        return node
+
     @property
     def manual_turns(self) -> bool:
         """Whether the client says where a turn ends, because turn detection is off."""
-        node: Any = self.settings
-        for key in ("audio", "input"):
-            node = node.get(key) if isinstance(node, Mapping) else None
+        node = self._setting("audio", "input")
         return isinstance(node, Mapping) and node.get("turn_detection", "") is None
 
     @property
     def takes_pcm(self) -> bool:
         """Whether the input format is PCM, as it is unless it was changed."""
-        node: Any = self.settings
-        for key in ("audio", "input", "format", "type"):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        return node is None or node == "audio/pcm"
+        return self.input_format == "audio/pcm"
+
+    @property
+    def input_format(self) -> str:
+        """``audio/pcm``, ``audio/pcmu`` or ``audio/pcma``."""
+        return str(self._setting("audio", "input", "format", "type") or "audio/pcm")
+
+    @property
+    def output_format(self) -> str:
+        """The format of the answers, likewise."""
+        return str(self._setting("audio", "output", "format", "type") or "audio/pcm")
 
     @property
     def session_type(self) -> str:
@@ -136,6 +156,7 @@ class History:
         """Note that the connection is gone: what was running on it will not be told any more."""
         self._responses.clear()
         self._out_of_band.clear()
+        self.answering = None
         self._speaking = None
 
     def _session(self, event: Mapping[str, Any]) -> None:
@@ -201,14 +222,8 @@ class History:
         item, end = self._known(event), event.get("audio_end_ms")
         if item is not None and isinstance(end, int):
             part = item.part(event.get("content_index"), "output_audio")
-            part.text = _heard(part, end, self._output_bytes_per_ms())
+            part.text = _heard(part, end, _BYTES_PER_MS.get(self.output_format, 48))
             part.heard_ms = end
-
-    def _output_bytes_per_ms(self) -> int:
-        node: Any = self.settings
-        for key in ("audio", "output", "format", "type"):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        return _BYTES_PER_MS.get(node if isinstance(node, str) else "", 48)
 
     # -- content as it comes ---
 
@@ -249,6 +264,8 @@ class History:
             self._responses.add(response["id"])
             if "conversation_id" in response and response["conversation_id"] is None:
                 self._out_of_band.add(response["id"])
+            else:
+                self.answering = response["id"]
 
     def _response_done(self, event: Mapping[str, Any]) -> None:
         response = event.get("response")
@@ -259,7 +276,11 @@ class History:
         output = response.get("output")
         for told in output if inside and isinstance(output, list) else ():
             self._item({"item": told})
-        self._responses.discard(str(response_id))
+        if response_id == self.answering:
+            self.answering = None
+        if response_id in self._responses:
+            self._responses.remove(response_id)
+            self._ended.append(response_id)
         self._out_of_band.discard(str(response_id))
 
     def _speech_started(self, event: Mapping[str, Any]) -> None:
