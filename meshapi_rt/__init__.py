@@ -25,11 +25,13 @@ from .message import RealtimeMessage
 from .models import MODELS
 from .policy import ReconnectPolicy
 from .session import RealtimeSession
+from .shapes import NOT_GIVEN, ResponseOptions
 from .stats import SessionStats
 from .version import __version__
 
 __all__ = [
     "MODELS",
+    "NOT_GIVEN",
     "AudioFileError",
     "AudioFormatError",
     "Cancelled",
@@ -49,6 +51,7 @@ __all__ = [
     "RealtimeMessage",
     "RealtimeSession",
     "ReconnectPolicy",
+    "ResponseOptions",
     "SessionClosed",
     "SessionStats",
     "TimedOut",

@@ -12,9 +12,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NoReturn
 
+from .commands import InputAudioBuffer, Responses
+from .configuring import Configurable
 from .engine import Engine, check_close
 from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionClosed, TimedOut
 from .handover import EventStream, again
+from .item_commands import Conversation
 from .message import RealtimeMessage
 from .pcm import AudioLike
 from .stats import SessionStats
@@ -23,19 +26,27 @@ from .waiting import Wait, seconds
 __all__ = ["RealtimeSession"]
 
 
-class RealtimeSession:
+class RealtimeSession(Configurable):
     """One live conversation. Made by ``client.realtime.connect()``; also a context manager that closes it.
 
     Threads:
         A reader thread (``meshapi-rt-reader-N``, daemon) receives. Any thread may call any method; several
         threads that receive share the messages, and each message goes to one of them. An event of one thread
         goes out whole, and in the order of that thread.
+
+    Attributes:
+        conversation: ``conversation.item`` creates, retrieves, truncates and deletes items.
+        input_audio_buffer: Appends, commits and clears the user's audio.
+        response: Asks for responses and cancels them.
     """
 
     def __init__(self, engine: Engine, *, model: str, close_timeout: float) -> None:
         self._engine = engine
         self._model = model
         self._close_timeout = close_timeout
+        self.conversation = Conversation(engine)
+        self.input_audio_buffer = InputAudioBuffer(engine)
+        self.response = Responses(engine)
         weakref.finalize(self, _abandoned, engine, model).atexit = False
 
     # -- sending ---
@@ -58,7 +69,7 @@ class RealtimeSession:
             SessionClosed: The session is closed (likewise ``ConnectionLost`` or the ``RealtimeError`` that
                 ended it).
         """
-        return self._engine.sender.send(event, timeout)
+        return self._engine.sender.send(event, Wait(timeout))
 
     def send_audio(self, audio: AudioLike, timeout: float | None = 30.0) -> tuple[str, ...]:
         """Append audio to the input buffer: 24 kHz mono, 16 bit.
@@ -109,6 +120,7 @@ class RealtimeSession:
         if message is None:
             assert inbox.ended is not None
             raise again(inbox.ended)
+        inbox.received()
         return message
 
     def events(
