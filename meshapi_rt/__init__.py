@@ -2,6 +2,7 @@
 
 import logging
 
+from .asking import ReplyStream
 from .client import MeshAPI, RealtimeConnectParams
 from .errors import (
     AudioFileError,
@@ -24,9 +25,11 @@ from .handover import EventStream
 from .message import RealtimeMessage
 from .models import MODELS
 from .policy import ReconnectPolicy
+from .reply import Reply, Timings, ToolCall
 from .session import RealtimeSession
 from .shapes import NOT_GIVEN, ResponseOptions
 from .stats import SessionStats
+from .transcribing import SpokenTurn, Transcription
 from .version import __version__
 
 __all__ = [
@@ -51,10 +54,16 @@ __all__ = [
     "RealtimeMessage",
     "RealtimeSession",
     "ReconnectPolicy",
+    "Reply",
+    "ReplyStream",
     "ResponseOptions",
     "SessionClosed",
     "SessionStats",
+    "SpokenTurn",
     "TimedOut",
+    "Timings",
+    "ToolCall",
+    "Transcription",
     "__version__",
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import attrs
@@ -17,12 +18,11 @@ from .errors import MeshAPIError
 from .handover import Inbox, again
 from .ledger import Sent
 from .message import RealtimeMessage
-from .routing import ITSELF, Routing
+from .routing import ITSELF, Owner, Routing
 from .waiting import Wait
 
 __all__ = ["Arrival", "Claim", "Claims", "Facts"]
 
-_SHARED, _HIDDEN = "shared", "hidden"  # what is claimed: also for the main stream, or not
 _LOOK = 0.5  # seconds between two looks at what the reader writes without the lock
 
 
@@ -71,14 +71,33 @@ class Claim:
         self._failure: MeshAPIError | None = None
         self.whole = whole
         self.closed = False
+        self._resting = True  # it has not begun
         self.thread = threading.get_ident()
 
     def __enter__(self) -> Claim:
-        self._claims.open(self)
+        self.open()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def open(self) -> None:
+        """Begin the call."""
+        self._claims.open(self)
+        self.resume()
+
+    def rest(self) -> None:
+        """Stop waiting for a while: the caller has something to do first."""
+        if not self._resting:
+            self._resting = True
+            self._claims.inbox.calls(-1)
+
+    def resume(self) -> None:
+        """Wait again, maybe on another thread."""
+        self.thread = threading.get_ident()
+        if self._resting:
+            self._resting = False
+            self._claims.inbox.calls(+1)
 
     def close(self) -> None:
         """End the call; what still comes for it is nobody's. Any number of times."""
@@ -168,6 +187,7 @@ class Claims:
     Args:
         inbox: The main stream.
         facts: The mirror of the conversation.
+        cancel: Cancels a response, for the call whose it was; never waits.
 
     Attributes:
         lock: Guards everything here and in the claims.
@@ -175,9 +195,10 @@ class Claims:
         busy: Whether what comes may be somebody's. The reader looks at it without the lock, once per batch.
     """
 
-    def __init__(self, inbox: Inbox, facts: Facts) -> None:
+    def __init__(self, inbox: Inbox, facts: Facts, cancel: Callable[[str, Claim], None]) -> None:
         self.inbox = inbox
         self.facts = facts
+        self._cancel = cancel
         self._open: set[Claim] = set()
         self.busy = False
         self._make_lock()
@@ -191,13 +212,12 @@ class Claims:
 
     def open(self, claim: Claim) -> None:
         """Begin a call."""
-        self.inbox.calls(+1)
         with self.lock:
             self._open.add(claim)
             self.busy = True
 
     def close(self, claim: Claim) -> None:
-        """End a call."""
+        """End a call; its response is cancelled if it has not ended, also where it only begins later."""
         with self.lock:
             if claim.closed:
                 return
@@ -208,7 +228,9 @@ class Claims:
                 self.line.remove(claim)
             self._poke_line()
             self._rest()
-        self.inbox.calls(-1)
+            unwanted = self._take_unwanted()
+        claim.rest()
+        self._cancel_all(unwanted)
 
     @property
     def waiting(self) -> bool:
@@ -245,39 +267,45 @@ class Claims:
 
     # -- the reader's side ---
 
-    def sift(self, messages: list[RealtimeMessage]) -> tuple[list[RealtimeMessage], list[str]]:
-        """Let the calls have their messages.
-
-        Returns:
-            The messages that are for the main stream, and the responses that nobody wants any more.
-        """
+    def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
+        """Let the calls have their messages; return those that are for the main stream."""
         now = time.monotonic()
         with self.lock:
-            claimed = [self._lead(message, now) for message in messages]
+            routed = [self._lead(message, now) for message in messages]
             if any(message.type == "response.done" for message in messages):
                 self._poke_line()
             self._routing.clean(now)
             self._rest()
-            callers = {claim.thread for claim in self._open}
-            unwanted, self._routing.unwanted = self._routing.unwanted, []
-        shared = _SHARED in claimed and self.inbox.is_consumed(callers)
-        shown = [
-            message
-            for message, kind in zip(messages, claimed, strict=True)
-            if kind is None or (shared and kind is _SHARED)
-        ]
-        return shown, unwanted
+            unwanted = self._take_unwanted()
+        self._cancel_all(unwanted)
+        if not any(routed):
+            return messages
+        watched, receiver = self.inbox.is_watched, self.inbox.receiver()
+        shown = []
+        for message, owners in zip(messages, routed, strict=True):
+            # A thread that reads is no consumer of the answers to its own calls.
+            shared = watched or any(receiver not in (None, owner.thread) for owner in owners)
+            if not owners or (shared and message.error is None and ITSELF not in owners):
+                shown.append(message)
+        return shown
 
-    def _lead(self, message: RealtimeMessage, now: float) -> str | None:
-        """Give a message to whom it belongs; tell whether others may see it too, ``None`` for nobody's."""
+    def _lead(self, message: RealtimeMessage, now: float) -> list[Owner]:
+        """Give a message to those to whom it belongs; return them."""
         routed = self._routing.route(message)
         for owner, about in routed:
             if isinstance(owner, Claim):
                 owner.put(Arrival(message, now, about))
-        if not routed:
-            return None
-        hidden = message.error is not None or any(owner is ITSELF for owner, _ in routed)
-        return _HIDDEN if hidden else _SHARED
+        return [owner for owner, _ in routed]
+
+    def _take_unwanted(self) -> list[tuple[str, Owner]]:
+        assert self.lock.locked()
+        found, self._routing.unwanted = self._routing.unwanted, []
+        return found
+
+    def _cancel_all(self, unwanted: list[tuple[str, Owner]]) -> None:
+        for response_id, owner in unwanted:
+            if isinstance(owner, Claim):
+                self._cancel(response_id, owner)
 
     def lose(self, failure: MeshAPIError) -> None:
         """Fail the calls that have sent something: the connection is lost, and their answers with it."""

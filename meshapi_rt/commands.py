@@ -20,6 +20,7 @@ from .errors import ConfigurationError, TimedOut
 from .ledger import tagged
 from .shapes import ResponseOptions, response_shape
 from .waiting import Wait
+from .wire_format import format_named
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -104,7 +105,7 @@ class InputAudioBuffer:
         data = contents.wire_audio(audio, rate, wire_format)
         if wire_format == "audio/pcm":
             return sender.send_audio(data, timeout)
-        wait, step = Wait(timeout), 10 * contents.wire_rate(wire_format)
+        wait, step = Wait(timeout), 10_000 * format_named(wire_format).bytes_per_ms
         return tuple(
             sender.send(client_event(kind, None, audio=base64.b64encode(data[start : start + step]).decode()), wait)
             for start in range(0, len(data), step)

@@ -10,19 +10,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import attrs
+
 from . import audio_files, pcm
 from .errors import AudioFormatError, ConfigurationError, EventError
+from .wire_format import format_named
 
 __all__ = [
     "Image",
     "Input",
+    "Message",
     "assistant_item",
     "item_id",
     "output_item",
     "system_item",
     "user_items",
     "wire_audio",
-    "wire_rate",
 ]
 
 Input: TypeAlias = "str | Path | pcm.AudioLike"
@@ -40,11 +43,6 @@ def item_id() -> str:
     return f"item_{secrets.token_hex(8)}"
 
 
-def wire_rate(audio_format: str) -> int:
-    """Return the samples per second of a format of the protocol (protocol.md 5)."""
-    return pcm.SAMPLE_RATE if audio_format == "audio/pcm" else 8000
-
-
 def wire_audio(audio: Path | pcm.AudioLike, rate: int, audio_format: str) -> bytes:
     """Return audio as the bytes of a format of the protocol.
 
@@ -58,15 +56,14 @@ def wire_audio(audio: Path | pcm.AudioLike, rate: int, audio_format: str) -> byt
         AudioFileError: The file cannot be read.
         MissingExtraError: It must be resampled, and soxr is not installed.
     """
-    wanted = wire_rate(audio_format)
+    wanted = format_named(audio_format)
     if isinstance(audio, os.PathLike):
-        samples = audio_files.read(_audio_path(Path(audio)), rate=wanted)
+        samples = audio_files.read(_audio_path(Path(audio)), rate=wanted.rate)
     else:
-        samples = pcm.resample(audio, rate, wanted)
+        samples = pcm.resample(audio, rate, wanted.rate)
     if not samples.size:
         raise AudioFormatError("there is no audio in it: it has no samples")
-    encoder = {"audio/pcmu": pcm.ulaw_encode, "audio/pcma": pcm.alaw_encode}.get(audio_format, pcm.to_bytes)
-    return encoder(samples)
+    return wanted.encode(samples)
 
 
 def _audio_path(path: Path) -> Path:
@@ -78,21 +75,28 @@ def _audio_path(path: Path) -> Path:
 # -- parts and items ---
 
 
-def user_items(
-    inputs: Sequence[Input],
-    *,
-    images: Image | Sequence[Image] | None = None,
-    detail: str = "auto",
-    rate: int = pcm.SAMPLE_RATE,
-    audio_format: str = "audio/pcm",
-) -> list[dict[str, Any]]:
-    """Return the user's message: one item, more where there is more audio than one may hold; none for no input.
+@attrs.frozen
+class Message:
+    """What a user says in one go.
 
-    Args:
+    Attributes:
         inputs: Text and audio, in their order.
         images: PNG or JPEG, behind them.
         detail: ``"auto"``, ``"low"`` or ``"high"``, of the images.
         rate: Samples per second of audio that is no file.
+    """
+
+    inputs: Sequence[Input]
+    images: Image | Sequence[Image] | None = None
+    detail: str = "auto"
+    rate: int = pcm.SAMPLE_RATE
+
+
+def user_items(message: Message, audio_format: str) -> list[dict[str, Any]]:
+    """Return the user's message: one item, more where there is more audio than one may hold; none for no input.
+
+    Args:
+        message: What is said.
         audio_format: The session's input format.
 
     Raises:
@@ -101,24 +105,24 @@ def user_items(
     """
     items: list[list[dict[str, Any]]] = [[]]
     spoken = 0  # bytes of audio in the last item
-    room = _LONGEST * wire_rate(audio_format) * (2 if audio_format == "audio/pcm" else 1)
-    for part, size in _parts(inputs, rate, audio_format, room):
+    room = _LONGEST * 1000 * format_named(audio_format).bytes_per_ms
+    for part, size in _parts(message, audio_format, room):
         if spoken + size > room:
             items.append([])
             spoken = 0
         items[-1].append(part)
         spoken += size
-    items[-1] += [_image_part(image, detail) for image in _several(images)]
+    items[-1] += [_image_part(image, message.detail) for image in _several(message.images)]
     return [{"id": item_id(), "type": "message", "role": "user", "content": parts} for parts in items if parts]
 
 
-def _parts(inputs: Sequence[Input], rate: int, audio_format: str, room: int) -> Iterator[tuple[dict[str, Any], int]]:
+def _parts(message: Message, audio_format: str, room: int) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the content parts of inputs, and how many bytes of audio are in each."""
-    for one in inputs:
+    for one in message.inputs:
         if isinstance(one, str):
             yield {"type": "input_text", "text": one}, 0
             continue
-        audio = wire_audio(one, rate, audio_format)
+        audio = wire_audio(one, message.rate, audio_format)
         for start in range(0, len(audio), room):
             piece = audio[start : start + room]
             yield {"type": "input_audio", "audio": base64.b64encode(piece).decode()}, len(piece)

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from .aside import Aside
-from .claims import Claims
+from .claims import Claim, Claims
 from .errors import (
     ConfigurationError,
     ConnectionLost,
@@ -102,7 +102,7 @@ class Engine:
         self.inbox = Inbox(options.max_unread_bytes)
         self.history = History()
         self._ids = EventIds()
-        self.claims = Claims(self.inbox, self.history)
+        self.claims = Claims(self.inbox, self.history, self._cancel)
         self._aside = Aside(self.claims)
         self.sender = Sender(
             self.inbox,
@@ -180,14 +180,11 @@ class Engine:
                 keeper.observe(message.outline)
         if self._heard:
             self._note_heard()
-        return self._lead(messages) if self.claims.busy else messages
+        return self.claims.sift(messages) if self.claims.busy else messages
 
-    def _lead(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
-        """Lead answers to the calls that wait for them; return the rest."""
-        rest, unwanted = self.claims.sift(messages)
-        for response_id in unwanted:
-            self.sender.post({"type": "response.cancel", "response_id": response_id})
-        return rest
+    def _cancel(self, response_id: str, claim: Claim) -> None:
+        """Cancel a response of a call that is over; any thread, without waiting."""
+        self.sender.post({"type": "response.cancel", "response_id": response_id}, claim)
 
     def _note_heard(self) -> None:
         while self._heard:

@@ -138,21 +138,20 @@ class Inbox:
             if self._stalled:
                 self._drained.notify_all()
 
-    def is_consumed(self, callers: set[int]) -> bool:
-        """Tell whether somebody consumes the messages: waits for one, has a stream open, or is about to come back.
-
-        Args:
-            callers: Threads that wait for something else.
-        """
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody waits for a message, or has a stream open."""
         with self._lock:
-            if self._batons or any(not stream.closed for stream in self._streams):
-                return True
+            return bool(self._batons) or any(not stream.closed for stream in self._streams)
+
+    def receiver(self) -> int | None:
+        """Return the thread that is about to come back for the next message, if there is one; the reader only."""
         receiver, (taken, when), now = self._receiver, self._looked, time.monotonic()
         if self.taken() != taken:
             self._looked = (self.taken(), now)
         elif now - when > _COMES_BACK:
-            return False
-        return receiver is not None and receiver not in callers and _is_alive(receiver)
+            return None
+        return receiver if receiver is not None and _is_alive(receiver) else None
 
     def orphan(self, end: MeshAPIError) -> None:
         """End it in a forked child, whose lock may be held by a thread that does not exist there."""

@@ -77,7 +77,7 @@ class ConversationItems:
             ConfigurationError: There is no input, or too much audio, or an image is none. Nothing was sent.
         """
         wire_format = self._engine.history.input_format
-        items = contents.user_items(inputs, images=image, detail=image_detail, rate=rate, audio_format=wire_format)
+        items = contents.user_items(contents.Message(inputs, image, image_detail, rate), wire_format)
         if len(items) != 1:
             raise ConfigurationError("a message needs an input, and holds at most 5 minutes of audio: send it in parts")
         return self.create(items[0], **how)

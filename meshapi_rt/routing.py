@@ -28,12 +28,17 @@ class Owner(Protocol):
     def closed(self) -> bool:
         """Whether it has stopped waiting."""
 
+    @property
+    def thread(self) -> int:
+        """The thread that waits."""
+
 
 class _Itself:
     """The session, which asks some things on its own."""
 
     whole = False
     closed = False
+    thread = 0
 
 
 ITSELF: Final = _Itself()
@@ -48,18 +53,19 @@ class Routing:
 
     Attributes:
         ledger: What was sent and not answered yet.
-        unwanted: Responses that began for calls which are over: to be cancelled.
+        unwanted: Responses of calls that are over, and which call that was: to be cancelled.
     """
 
     def __init__(self, knows: Callable[[str], bool]) -> None:
         self._knows = knows
         self.ledger = Ledger()
-        self.unwanted: list[str] = []
+        self.unwanted: list[tuple[str, Owner]] = []
         self._owners: dict[str, Owner] = {}  # by the ids of responses, items and client events
         self._keys: dict[Owner, list[str]] = {}  # those ids, of calls that wait
         self._left: deque[tuple[float, str]] = deque()  # those of calls that are over, and until when they are known
         self._restored: set[str] = set()  # items whose conversation.item.done is still to come
-        self._rates_due = 0  # rate_limits.updated that belong to responses of calls
+        self._running: dict[str, Owner] = {}  # responses of calls
+        self._rates: deque[Owner] = deque()  # whose rate_limits.updated are still to come
         self._spoken: str | None = None  # the item that voice detection commits next
         self._latest: str | None = None  # the response that binary audio belongs to
 
@@ -83,6 +89,7 @@ class Routing:
     def leave(self, owner: Owner, now: float) -> None:
         """Take note that a call is over."""
         self.ledger.disown(owner, but_responses=owner.whole)
+        self.unwanted += [(response_id, known) for response_id, known in self._running.items() if known is owner]
         until = now + _AFTERWARDS
         self._left.extend((until, key) for key in self._keys.pop(owner, ()))
         self.clean(now)
@@ -104,7 +111,9 @@ class Routing:
         self._owners.clear()
         self._keys.clear()
         self._left.clear()
-        self._rates_due = 0
+        self._running.clear()
+        self.unwanted.clear()
+        self._rates.clear()
         self._spoken = self._latest = None
         self._restored = restored
 
@@ -132,8 +141,7 @@ class Routing:
         if sent is None:
             owner = self._owners.get(error.event_id or "")
             return [] if owner is None else [(owner, None)]
-        if sent.response_id is not None:  # it was somebody else's
-            self._owners.pop(sent.response_id, None)
+        self._release(sent)
         return [] if sent.owner is None else [(sent.owner, sent)]
 
     # -- responses ---
@@ -153,6 +161,7 @@ class Routing:
         self._latest = response_id
         if kind == "response.done":
             self._latest = None
+            self._running.pop(response_id, None)
             self.ledger.ended(response_id)
             cancel = self.ledger.cancelled(response_id)
             if cancel is not None and cancel.owner is not None and cancel.owner is not owner:
@@ -169,21 +178,29 @@ class Routing:
             sent = self.ledger.began(metadata, out_of_band, told=begins)
         owner = self._owners.get(str(metadata.get(TAG)))
         if sent is not None:
-            owner = sent.owner
+            owner = owner or sent.owner
             if metadata or owner is None:  # beyond doubt, or of no interest
-                self._owners.pop(sent.response_id or "", None)
+                self._release(sent)
                 self.ledger.settle(sent)
             else:
                 sent.response_id = response_id
         if owner is None:
-            self._rates_due = 0 if begins else self._rates_due
+            if begins:
+                self._rates.clear()
             return None
         if owner.whole:  # else its beginning was the answer, and the rest is for the main stream
-            self._rates_due += 1
+            self._rates.append(owner)
             self._own(response_id, owner)
-        if owner.closed:
-            self.unwanted.append(response_id)
+            self._running[response_id] = owner
+            if owner.closed:
+                self.unwanted.append((response_id, owner))
         return owner
+
+    def _release(self, sent: Sent) -> None:
+        """Give a response up that was taken for the answer to something, and was somebody else's."""
+        if sent.response_id is not None:
+            self._owners.pop(sent.response_id, None)
+            self._running.pop(sent.response_id, None)
 
     def _own(self, key: str | None, owner: Owner) -> None:
         if key is None or self._owners.get(key) is owner:
@@ -234,19 +251,7 @@ class Routing:
 
     def _rate_limits(self, _kind: str, _event: Mapping[str, Any]) -> Owner | None:
         """They follow a response, or its beginning (protocol.md 4.13)."""
-        if not self._rates_due:
-            return None
-        self._rates_due -= 1
-        return _NOBODY
-
-
-class _Nobody(_Itself):
-    """Takes what belongs to a call, but tells it nothing."""
-
-    closed = True
-
-
-_NOBODY: Final = _Nobody()
+        return self._rates.popleft() if self._rates else None
 
 
 def _mapping(source: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NoReturn
 
+from .asking import Asking
 from .commands import InputAudioBuffer, Responses
 from .configuring import Configurable
 from .engine import Engine, check_close
@@ -26,7 +27,7 @@ from .waiting import Wait, seconds
 __all__ = ["RealtimeSession"]
 
 
-class RealtimeSession(Configurable):
+class RealtimeSession(Asking, Configurable):
     """One live conversation. Made by ``client.realtime.connect()``; also a context manager that closes it.
 
     Threads:
