@@ -2,6 +2,7 @@
 
 import logging
 
+from .asking import ReplyStream
 from .client import MeshAPI, RealtimeConnectParams
 from .conversation import ContentPart, ConversationItem, ConversationView
 from .errors import (
@@ -25,13 +26,17 @@ from .handover import EventStream
 from .message import RealtimeMessage
 from .models import MODELS
 from .policy import ReconnectPolicy
+from .reply import Reply, Timings, ToolCall
 from .session import RealtimeSession
+from .shapes import NOT_GIVEN, ResponseOptions
 from .stats import SessionStats
+from .transcribing import SpokenTurn, Transcription
 from .usage import Rates, Tokens, Usage
 from .version import __version__
 
 __all__ = [
     "MODELS",
+    "NOT_GIVEN",
     "AudioFileError",
     "AudioFormatError",
     "Cancelled",
@@ -55,10 +60,17 @@ __all__ = [
     "RealtimeMessage",
     "RealtimeSession",
     "ReconnectPolicy",
+    "Reply",
+    "ReplyStream",
+    "ResponseOptions",
     "SessionClosed",
     "SessionStats",
+    "SpokenTurn",
     "TimedOut",
+    "Timings",
     "Tokens",
+    "ToolCall",
+    "Transcription",
     "Usage",
     "__version__",
 ]

@@ -6,20 +6,31 @@ import os
 import ssl
 import threading
 import weakref
-from collections.abc import Mapping
-from typing import Any, Literal, NoReturn, overload
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import attrs
 
+from . import contents, pcm
+from .contents import Image, Input
 from .endpoint import headers_to_send, realtime_url
 from .engine import Engine, Options
 from .errors import ConfigurationError
+from .exchange import answer
+from .models import MODELS
 from .policy import ReconnectPolicy
+from .reply import Reply
 from .secret import Secret
 from .session import RealtimeSession
+from .shapes import ResponseOptions
 from .stats import Counters
+from .transcribing import Transcription, transcribe, turn_detection_for
 from .transport import Connection
 from .waiting import Deadline, Wait, seconds
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["MeshAPI", "Realtime", "RealtimeConnectParams"]
 
@@ -27,6 +38,7 @@ DEFAULT_BASE_URL = "https://api.meshapi.ai"
 Auth = Literal["subprotocol", "query", "header"]
 _AUTHS = ("subprotocol", "query", "header")
 _MIB = 1024 * 1024
+_CONNECT_SECONDS = 10.0
 
 
 def _is_duration(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
@@ -103,7 +115,7 @@ class RealtimeConnectParams:
 
     model: str = attrs.field(validator=_is_model)
     auth: Auth | None = attrs.field(default=None, validator=_is_one_of(None, *_AUTHS))
-    timeout: float | None = attrs.field(default=10.0, validator=_is_duration)
+    timeout: float | None = attrs.field(default=_CONNECT_SECONDS, validator=_is_duration)
     cancel: threading.Event | None = attrs.field(default=None, validator=_is_kind(threading.Event, "an Event"))
     wait: bool = True
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_is_mapping, repr=lambda given: repr(list(given)))
@@ -198,6 +210,81 @@ class MeshAPI:
         with self._lock:
             known = list(self._sessions)
         return tuple(session for session in known if not session.closed)
+
+    def ask(
+        self,
+        *inputs: Input,
+        model: str,
+        image: Image | Sequence[Image] | None = None,
+        image_detail: Literal["auto", "low", "high"] = "auto",
+        rate: int = pcm.SAMPLE_RATE,
+        timeout: float | None = 120.0,
+        cancel: threading.Event | None = None,
+        **options: Unpack[ResponseOptions],
+    ) -> Reply:
+        """Open a session, ask, and close it.
+
+        ::
+
+            print(MeshAPI().ask("What is the capital of France?", model="openai/gpt-realtime-mini"))
+
+        Args:
+            *inputs: As in ``session.ask``, like everything but:
+            model: A model id.
+            image: As in ``session.ask``.
+            image_detail: As in ``session.ask``.
+            rate: As in ``session.ask``.
+            timeout: Seconds for all of it, connecting included.
+            cancel: As in ``session.ask``.
+            **options: As in ``session.ask``: ``instructions``, ``voice``, ``output_modalities``, ...
+
+        Raises:
+            ConnectError: There is no session; as in ``connect``. Otherwise as in ``session.ask``.
+        """
+        wait = Wait(timeout, cancel)
+        with self.realtime.connect(model=model, timeout=_for_connect(wait), cancel=cancel) as session:
+            content = contents.Message(inputs, image, image_detail, rate)
+            return answer(session._exchange(content, "auto", wait, options))
+
+    def transcribe(
+        self,
+        audio: Path | pcm.AudioLike,
+        *,
+        transcription: str | Mapping[str, Any] = "gpt-transcribe",
+        turn_detection: str | Mapping[str, Any] | None = "server_vad",
+        model: str = MODELS.GPT_REALTIME_WHISPER,
+        rate: int = pcm.SAMPLE_RATE,
+        timeout: float | None = 120.0,
+        cancel: threading.Event | None = None,
+    ) -> Transcription:
+        """Open a transcription session, have a recording transcribed, and close it.
+
+        Args:
+            audio: A file as ``Path``; or PCM16 bytes, an int16 or a float array.
+            transcription: A transcription model, or a mapping with ``model``, ``language``, ``prompt``, ...
+            turn_detection: What cuts the recording into turns; ``None`` for one turn. Some models take none.
+            model: The model id to connect with.
+            rate: Samples per second of bytes and arrays.
+            timeout: Seconds for all of it, connecting included.
+            cancel: Ends the wait with ``Cancelled`` when it is set.
+
+        Returns:
+            The turns with their times; ``str()`` of it is the text.
+
+        Raises:
+            ConnectError: There is no session.
+            RealtimeError: The server refused something.
+            TimedOut: Time was up.
+            AudioFormatError: It is no audio; likewise ``AudioFileError``.
+        """
+        wait = Wait(timeout, cancel)
+        wanted = {"model": transcription} if isinstance(transcription, str) else dict(transcription)
+        turns = turn_detection_for(str(wanted.get("model")), turn_detection)
+        query = {"intent": "transcription"}  # upstream's own way (protocol.md 1.1, O); whether it gets there is open
+        with self.realtime.connect(model=model, query=query, timeout=_for_connect(wait), cancel=cancel) as session:
+            return transcribe(
+                session, audio, transcription=wanted, turn_detection=turns, rate=rate, wait=wait, cancel=cancel
+            )
 
     def close(self, timeout: float = 1.0) -> None:
         """Close every session, all at once; ``connect`` then refuses. Any number of times.
@@ -295,6 +382,11 @@ class MeshAPI:
     def _check_open(self) -> None:
         if self._closed:
             raise ConfigurationError("this client is closed: make a new MeshAPI()")
+
+
+def _for_connect(wait: Wait) -> float | None:
+    """Return the seconds for opening a session, of those for all of a call."""
+    return min(_CONNECT_SECONDS, wait.left())
 
 
 def _find_token() -> Secret:

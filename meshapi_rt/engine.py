@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from .aside import Aside
+from .claims import Claim, Claims
 from .errors import (
     ConfigurationError,
     ConnectionLost,
@@ -100,10 +101,11 @@ class Engine:
         self.inbox = Inbox(options.max_unread_bytes)
         self.history = History()
         self._ids = EventIds()
-        self._aside = Aside()
+        self.claims = Claims(self.inbox, self.history, self._cancel)
+        self._aside = Aside(self.claims)
         self.sender = Sender(
             self.inbox,
-            self._aside,
+            self.claims,
             self._ids,
             binary_audio=options.binary_audio,
             reconnects=options.policy is not None,
@@ -111,6 +113,10 @@ class Engine:
         )
         self._pump = Pump(self.inbox, self, counters, redact=redact)
         _engines.add(self)
+
+    def next_id(self) -> str:
+        """Return a fresh id for an event."""
+        return self._ids.next()
 
     # -- opening ---
 
@@ -160,7 +166,7 @@ class Engine:
     # -- the reader's side: Keeper ---
 
     def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
-        """Mirror every message, and keep back the answers to what this side sent on its own."""
+        """Mirror every message, and keep back the answers to what calls and the session itself have sent."""
         observe, keeper = self.history.observe, self.keeper
         for message in messages:
             observe(message)
@@ -173,7 +179,11 @@ class Engine:
                 self._keep_audio(keeper, message.outline, message.audio)
         if self._heard:
             self._note_heard()
-        return self._aside.sift(messages) if self._aside.expects else messages
+        return self.claims.sift(messages) if self.claims.busy else messages
+
+    def _cancel(self, response_id: str, claim: Claim) -> None:
+        """Cancel a response of a call that is over; any thread, without waiting."""
+        self.sender.post({"type": "response.cancel", "response_id": response_id}, claim)
 
     def _keep_audio(self, keeper: AudioKeeper, event: Mapping[str, Any], audio: bytes | None) -> None:
         if audio is None:
@@ -216,7 +226,8 @@ class Engine:
 
     def _busy(self) -> str | None:
         unsaid = self.sender.unsaid_audio and self.history.manual_turns
-        return self.history.busy or ("audio that was not committed" if unsaid else None)
+        waiting = "a call that waits for its answer" if self.claims.waiting else None
+        return self.history.busy or ("audio that was not committed" if unsaid else waiting)
 
     def _used(self, now: float) -> float:
         """Return when the caller last sent or received; a consumer that waits is receiving."""
@@ -246,6 +257,7 @@ class Engine:
         assert told_to_close is not None
         began = time.monotonic()
         self._drops += not isinstance(end, RenewNow)
+        self.claims.lose(_unanswered(end))
         cut = [clause for clause in (self._cut_by(end),) if clause]
         self.sender.use(None)
         self._note_heard()
@@ -294,7 +306,7 @@ class Engine:
         self._connected(self._expires_in())
         if revived.settings is not None:
             self.history.observe(revived.settings)
-        self._aside.forget_connection(set(revived.unfinished))
+        self.claims.forget_connection(set(revived.unfinished))
         if self.keeper is not None:
             self.keeper.forget_connection()
         self._as_text.update(
@@ -316,6 +328,7 @@ class Engine:
             _advise(end)
         if self.inbox.end(end):
             log.debug("the session ended: %s", end)
+        self.claims.wake()
         self.sender.use(None)
 
     # -- the end ---
@@ -333,6 +346,7 @@ class Engine:
         connection = self.sender.connection or self._leaving
         if first_end:
             self.sender.wake()
+            self.claims.wake()
             if connection is not None:
                 self._say_goodbye(connection, code, reason, deadline)
         elif not first:
@@ -354,6 +368,7 @@ class Engine:
             self._told_to_close.set()
         self.inbox.end(SessionClosed("the session was garbage-collected while open"))
         self.sender.wake()
+        self.claims.wake()
         connection = self.sender.connection
         if connection is not None:
             connection.abort("it was garbage-collected while open", unread=True)
@@ -364,6 +379,7 @@ class Engine:
         self.sender.orphan()
         if self.keeper is not None:
             self.keeper.orphan()
+        self.claims.orphan()
         self.inbox.orphan(ConnectionLost("this session was opened in another process, before a fork: open one here"))
 
     # -- what is seen ---
@@ -380,6 +396,7 @@ class Engine:
             unread_bytes=self.inbox.unread_bytes(),
             unread_peak=self.inbox.peak,
             stalls=counted.stalls,
+            unread_beyond=self.inbox.beyond,
             ping_round_trip=counted.ping_round_trip,
             reconnects=counted.reconnects,
             dropped_sends=self.sender.dropped,
@@ -390,6 +407,15 @@ class Engine:
 
 def _why(end: MeshAPIError | RenewNow) -> str:
     return "the connection was near the end of its life" if isinstance(end, RenewNow) else str(end)
+
+
+def _unanswered(end: MeshAPIError | RenewNow) -> ConnectionLost:
+    """Say to a call that its answer will not come."""
+    return ConnectionLost(
+        f"the connection was lost while this call waited for its answer ({_why(end)}): whether the server did what it "
+        "asked is not known, and it is not asked again; the session connects again",
+        close_code=getattr(end, "close_code", None) or 1006,
+    )
 
 
 def _advise(end: MeshAPIError) -> None:

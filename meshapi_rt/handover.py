@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import queue
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -18,7 +20,13 @@ from .waiting import Batons, Deadline, Wait, sleep_on
 
 __all__ = ["EventStream", "Inbox", "MessageQueue", "StreamQueues", "again"]
 
+# Seconds for which a thread between two calls of receive() counts as one that consumes.
+_COMES_BACK = 5.0
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
+
+
+def _is_alive(thread: int) -> bool:
+    return any(known.ident == thread for known in threading.enumerate())
 
 
 def again(end: MeshAPIError) -> MeshAPIError:
@@ -42,9 +50,13 @@ class Inbox:
         self._sizes: deque[int] = deque()  # of the last messages put
         self._held = 0  # their sum
         self._put = 0  # messages ever put
+        self._calls = 0  # calls that wait for answers: the reader must not wait for consumers then
+        self._receiver: int | None = None  # the thread that took a message last, other than through a stream
+        self._looked = (0, -math.inf)  # how many messages had been taken at the last look, and when that was new
         self._end: MeshAPIError | None = None
         self._streams: weakref.WeakSet[EventStream] | tuple[()] = ()  # made for the first: it is large
         self.peak = 0
+        self.beyond = 0  # messages put when there was no room, because a call waited
 
     def _make_lock(self) -> None:
         # Guards everything here but _messages: what is done with a deque is atomic. Held for bookkeeping only.
@@ -66,6 +78,9 @@ class Inbox:
             self._put += len(messages)
             self.peak = max(self.peak, len(self._messages))
             full = self._settled() >= self._limit
+            if full and self._calls:
+                self.beyond += len(messages)
+                full = False
         if self._consumers:
             self._consumers.wake(len(messages))
         return full
@@ -92,18 +107,44 @@ class Inbox:
         """Whether a consumer waits for a message."""
         return len(self._consumers) > 0
 
+    def _must_wait(self, room: int) -> bool:
+        assert self._lock.locked()
+        return self._end is None and not self._calls and self._settled() > room
+
     def wait_for_room(self, timeout: float) -> bool:
-        """Wait until consumers have taken half of it, or the end; the reader only. False after *timeout*."""
+        """Wait for consumers to take half of it, for a call, or for the end; the reader only. False after *timeout*."""
         deadline = Deadline(timeout)
         while True:
             baton = self._stalled.take()
             try:
-                if self._end is not None or self.unread_bytes() <= self._limit // 2:
-                    return True
+                with self._lock:
+                    if not self._must_wait(self._limit // 2):
+                        return True
                 if not sleep_on(baton, deadline.left()):
                     return False
             finally:
                 self._stalled.give_back(baton)
+
+    def calls(self, change: int) -> None:
+        """Count calls that wait for answers: while there are any, the reader does not wait for consumers."""
+        with self._lock:
+            self._calls += change
+        self._stalled.wake()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody waits for a message, or has a stream open."""
+        with self._lock:
+            return self.awaited or any(not stream.closed for stream in self._streams)
+
+    def receiver(self) -> int | None:
+        """Return the thread that is about to come back for the next message, if there is one; the reader only."""
+        receiver, (taken, when), now = self._receiver, self._looked, time.monotonic()
+        if self.taken() != taken:
+            self._looked = (self.taken(), now)
+        elif now - when > _COMES_BACK:
+            return None
+        return receiver if receiver is not None and _is_alive(receiver) else None
 
     def orphan(self, end: MeshAPIError) -> None:
         """End it in a forked child, whose lock may be held by a thread that does not exist there."""
@@ -126,6 +167,10 @@ class Inbox:
         return True
 
     # -- the consumers' side ---
+
+    def received(self) -> None:
+        """Note that this thread took a message and may come back for the next one."""
+        self._receiver = threading.get_ident()
 
     @property
     def ended(self) -> MeshAPIError | None:
@@ -271,9 +316,8 @@ class EventStream:
         self._timeout = Wait(timeout).timeout  # checked now, used for each message
         self._cancel = cancel
         self._closed = False
-        self._messages: MessageQueue | None = None  # made when asked for: most loops never do, and they are large
-        self._errors: queue.Queue[MeshAPIError | None] | None = None
-        # Guards the making of the queues and _entry. Held for attribute access only.
+        self._errors: queue.Queue[MeshAPIError | None] | None = None  # made when asked for: most loops never do
+        # Guards _errors and _entry. Held for attribute access only.
         self._lock = threading.Lock()
         self._entry: list[MeshAPIError | None] = []  # the one of errors, when there is one
         inbox.add(self)
@@ -281,10 +325,7 @@ class EventStream:
     @property
     def messages(self) -> MessageQueue:
         """The messages as a ``queue.Queue``; ``None`` follows the last one, for every consumer."""
-        with self._lock:
-            if self._messages is None:
-                self._messages = MessageQueue(self._inbox, self)
-            return self._messages
+        return MessageQueue(self._inbox, self)  # not kept: a stream in no circle is garbage as soon as its loop is left
 
     @property
     def errors(self) -> queue.Queue[MeshAPIError | None]:

@@ -40,12 +40,16 @@ class History(Configuration):
 
     Args:
         limit: How many items are kept; beyond it the ones that came first are dropped, and counted.
+
+    Attributes:
+        answering: The id of the response that runs in the conversation, or ``None``.
     """
 
     def __init__(self, limit: int = _ITEMS) -> None:
         super().__init__()
         self._order = Order(lambda item_id: Item(item_id, audio_format=self.output_format), limit)
         self._known = self._order.known
+        self.answering: str | None = None
         self._responses: dict[str, _Response] = {}  # running, the out-of-band ones too
         self._hearing = Hearing()
         self._meter = Meter()
@@ -89,6 +93,10 @@ class History(Configuration):
             return "a reply in progress"
         return "the user's speech in progress" if self._hearing.speaking else None
 
+    def knows(self, response_id: str) -> bool:
+        """Tell whether a response runs, or has ended; for the thread that observes."""
+        return response_id in self._responses or self._meter.has(response_id)
+
     # -- what it is told ---
 
     def observe(self, message: RealtimeMessage) -> None:
@@ -108,6 +116,7 @@ class History(Configuration):
     def forget_connection(self) -> None:
         """Note that the connection is gone: what was running on it will not be told any more."""
         self._responses.clear()
+        self.answering = None
         self._hearing.clear()
         self._order.forget_connection()
         for item in self.items:
@@ -302,6 +311,8 @@ class History(Configuration):
                 return  # an echo: it is over
             outside = response.get("conversation_id", "") is None
             self._responses[response["id"]] = _Response(outside, _format_of(response))
+            if not outside:
+                self.answering = response["id"]
 
     def _response_done(self, event: Mapping[str, Any]) -> None:
         response = event.get("response")
@@ -315,6 +326,8 @@ class History(Configuration):
             self._join_listed(listed, response_id, _format_of(response))
         else:
             self._drop_loose(listed)
+        if response_id == self.answering:
+            self.answering = None
         running = self._responses.pop(response_id or "", None)
         for item in () if running is None else running.items:
             if not item.closed:  # it was neither done nor listed

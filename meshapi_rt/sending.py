@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from . import pcm
-from .aside import Aside
+from .claims import Claim, Claims
 from .errors import ConnectionLost, MeshAPIError, TimedOut
 from .handover import Inbox, again
+from .ledger import Sent
 from .message import encode_append, encode_event, event_object
 from .retired import beta_fields
 from .transport import Connection, CutOff, NotSent
@@ -64,7 +65,7 @@ class Sender:
 
     Args:
         inbox: Knows whether the session has ended.
-        aside: Is told of each ``session.update``.
+        claims: Are told of what calls send, and of each ``session.update``.
         ids: Makes event ids.
         binary_audio: Send audio as binary frames.
         reconnects: Whether a lost connection is followed by another.
@@ -76,10 +77,10 @@ class Sender:
     """
 
     def __init__(
-        self, inbox: Inbox, aside: Aside, ids: EventIds, *, binary_audio: bool, reconnects: bool, hooks: Hooks
+        self, inbox: Inbox, claims: Claims, ids: EventIds, *, binary_audio: bool, reconnects: bool, hooks: Hooks
     ) -> None:
         self._inbox = inbox
-        self._aside = aside
+        self._claims = claims
         self._ids = ids
         self._binary_audio = binary_audio
         self._reconnects = reconnects
@@ -120,31 +121,53 @@ class Sender:
 
     # -- sending ---
 
-    def send(self, event: object, timeout: float | None) -> str:
-        """Send one event; return its ``event_id``."""
-        wait = Wait(timeout)
+    def send(self, event: object, wait: Wait, claim: Claim | None = None) -> str:
+        """Send one event; return its ``event_id``. Its answer is that of *claim*, if one is given."""
         self._check_open()
-        wire = event_object(event)
+        wire = self._complete(event)
         kind: str = wire["type"]
-        event_id: str = wire.get("event_id") or self._ids.next()
-        wire["event_id"] = event_id
+        event_id: str = wire["event_id"]
         if self._hooks.settles(wire):
+            if claim is not None:
+                claim.answer({**wire, "type": "conversation.item.truncated"})
             return event_id
         payload = encode_event(wire)
-        mark = None
         if kind == "session.update":
             self._warn_of_beta(wire)
-            mark = partial(self._aside.expect, event_id)
         elif kind.startswith("input_audio_buffer."):
             self.unsaid_audio = kind.endswith(".append")
-            mark = partial(self._hooks.hears, wire) if self.unsaid_audio and self._hooks.listens else None
         try:
-            self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE)
+            perishable = claim is None and kind in _PERISHABLE
+            self._hand_over(payload, wait, mark=self._mark(wire, claim), perishable=perishable)
         except BaseException:  # its turn may have come without a byte of it going out
-            self._aside.forget(event_id)
+            self._claims.withdraw(event_id)
             raise
         log.debug("sent %s, %d bytes", kind, len(payload))
         return event_id
+
+    def post(self, event: object, claim: Claim | None = None) -> None:
+        """Leave an event to whoever can send first, without waiting; where there is no connection it is dropped."""
+        connection = self._connection
+        if connection is None:
+            return
+        wire = self._complete(event)
+        payload = encode_event(wire)
+        connection.post(payload, self._mark(wire, claim) or _nothing)
+        log.debug("sent %s, %d bytes", wire["type"], len(payload))
+
+    def _complete(self, event: object) -> dict[str, Any]:
+        """Return an event with an id."""
+        wire = event_object(event)
+        wire["event_id"] = wire.get("event_id") or self._ids.next()
+        return wire
+
+    def _mark(self, wire: Mapping[str, Any], claim: Claim | None) -> Callable[[], None] | None:
+        """Return what is to be noted when the turn of an event has come, if anything is."""
+        if wire["type"] == "input_audio_buffer.append":
+            return partial(self._hooks.hears, wire) if self._hooks.listens else None
+        if claim is not None or self._claims.busy or wire["type"] == "session.update":
+            return partial(self._claims.expect, Sent.of(wire, claim))
+        return None
 
     def send_audio(self, audio: pcm.AudioLike, timeout: float | None) -> tuple[str, ...]:
         """Send audio, in pieces of 10 s at most; return the ids of the events."""
@@ -260,3 +283,7 @@ class Sender:
                 UserWarning,
                 stacklevel=4,
             )
+
+
+def _nothing() -> None:
+    """Mark nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import copy
+import functools
 import queue
 import threading
 import warnings
@@ -12,11 +13,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
-from .conversation import ConversationView
+from .asking import Asking
+from .commands import InputAudioBuffer, Responses
+from .configuring import Configurable
 from .engine import Engine, check_close
 from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionClosed, TimedOut
 from .handlers import Handler, Handlers
 from .handover import EventStream, again
+from .item_commands import Conversation
 from .message import RealtimeMessage
 from .pcm import AudioLike
 from .stats import SessionStats
@@ -28,7 +32,7 @@ __all__ = ["RealtimeSession"]
 _Given = TypeVar("_Given", bound=Handler)
 
 
-class RealtimeSession:
+class RealtimeSession(Asking, Configurable):
     """One live conversation. Made by ``client.realtime.connect()``; also a context manager that closes it.
 
     Threads:
@@ -42,7 +46,6 @@ class RealtimeSession:
         self._model = model
         self._close_timeout = close_timeout
         self._handlers = Handlers()
-        self._conversation = ConversationView(engine.history, engine.keeper)
         weakref.finalize(self, _abandoned, engine, model).atexit = False
 
     # -- sending ---
@@ -66,7 +69,7 @@ class RealtimeSession:
             SessionClosed: The session is closed (likewise ``ConnectionLost`` or the ``RealtimeError`` that
                 ended it).
         """
-        return self._engine.sender.send(event, timeout)
+        return self._engine.sender.send(event, Wait(timeout))
 
     def send_audio(self, audio: AudioLike, timeout: float | None = 30.0) -> tuple[str, ...]:
         """Append audio to the input buffer: 24 kHz mono, 16 bit.
@@ -117,6 +120,7 @@ class RealtimeSession:
         if message is None:
             assert inbox.ended is not None
             raise again(inbox.ended)
+        inbox.received()
         return message
 
     def events(
@@ -296,10 +300,23 @@ class RealtimeSession:
         """A copy of the effective configuration, as the server last confirmed it; empty before its first frame."""
         return copy.deepcopy(dict(self._engine.history.settings))
 
-    @property
-    def conversation(self) -> ConversationView:
-        """The conversation so far, over all connections: items, transcripts of both sides, tool calls, audio."""
-        return self._conversation
+    @functools.cached_property
+    def conversation(self) -> Conversation:
+        """The conversation so far, over all connections: items, transcripts of both sides, tool calls, audio.
+
+        ``conversation.item`` creates, retrieves, truncates and deletes items.
+        """
+        return Conversation(self._engine)
+
+    @functools.cached_property
+    def input_audio_buffer(self) -> InputAudioBuffer:
+        """Appends, commits and clears the user's audio."""
+        return InputAudioBuffer(self._engine)
+
+    @functools.cached_property
+    def response(self) -> Responses:
+        """Asks for responses and cancels them."""
+        return Responses(self._engine)
 
     @property
     def usage(self) -> Usage:

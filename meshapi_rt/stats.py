@@ -20,6 +20,7 @@ class SessionStats:
         unread_bytes: What they are charged for, against ``max_unread_bytes``.
         unread_peak: The most messages that ever waited.
         stalls: How often reading stopped because too much was unread.
+        unread_beyond: Messages taken in all the same, because a call was waiting for its answer.
         ping_round_trip: Seconds from the last answered ping to its pong; ``None`` before the first.
         reconnects: How often a new connection took over.
         dropped_sends: Sends given up because there was no connection: audio, cancel and truncate.
@@ -35,6 +36,7 @@ class SessionStats:
     unread_bytes: int
     unread_peak: int
     stalls: int
+    unread_beyond: int
     ping_round_trip: float | None
     reconnects: int
     dropped_sends: int

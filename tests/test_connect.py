@@ -590,7 +590,7 @@ def test_a_name_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     with pytest.raises(ConnectTimeout, match=r"looking up some\.host"):
         MeshAPI(TOKEN, "https://some.host").realtime.connect(model=MODEL, timeout=0.2)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.0
     release.set()
 
 
