@@ -361,21 +361,11 @@ class Engine:
 
     def stats(self) -> SessionStats:
         """Return a snapshot of the counts."""
-        counted, shift = self._counters, time.time() - time.monotonic()
-        return SessionStats(
-            frames_sent=counted.frames_sent,
-            frames_received=counted.frames_received,
-            bytes_sent=counted.bytes_sent,
-            bytes_received=counted.bytes_received,
+        return self._counters.snapshot(
             unread_messages=len(self.inbox),
             unread_bytes=self.inbox.unread_bytes(),
             unread_peak=self.inbox.peak,
-            stalls=counted.stalls,
-            ping_round_trip=counted.ping_round_trip,
-            reconnects=counted.reconnects,
             dropped_sends=self.sender.dropped,
-            last_sent=None if counted.last_sent is None else counted.last_sent + shift,
-            last_received=None if counted.last_received is None else counted.last_received + shift,
         )
 
 
