@@ -23,6 +23,7 @@ from .errors import (
     RealtimeError,
     SessionClosed,
 )
+from .following import Follower
 from .handover import Inbox
 from .history import History
 from .keeping import AudioKeeper
@@ -79,7 +80,7 @@ class Engine:
         options: Options,
     ) -> None:
         self._reopen = reopen
-        self._redact = redact
+        self.redact = redact
         self._counters = counters
         self._options = options
         self._policy = options.policy
@@ -99,6 +100,7 @@ class Engine:
         self._next_look = -math.inf  # at its clocks
         self.inbox = Inbox(options.max_unread_bytes)
         self.history = History()
+        self.follower: Follower | None = None
         self._ids = EventIds()
         self._aside = Aside()
         self.sender = Sender(
@@ -123,7 +125,7 @@ class Engine:
         """
         connection = self._reopen(wait)
         try:
-            first = first_messages(connection, wait, self._redact) if for_first_frame else []
+            first = first_messages(connection, wait, self.redact) if for_first_frame else []
         except BaseException:
             connection.finish()
             raise
@@ -145,6 +147,8 @@ class Engine:
             return True
         if self._keeper is not None and wire["type"] == "conversation.item.create":
             self._keeper.created(wire)
+        if self.follower is not None:
+            self.follower.sends(wire)
         return False
 
     @property
@@ -173,7 +177,9 @@ class Engine:
                 keeper.observe(message.outline)
         if self._heard:
             self._note_heard()
-        return self._aside.sift(messages) if self._aside.expects else messages
+        shown = self._aside.sift(messages) if self._aside.expects else messages
+        follower = self.follower
+        return shown if follower is None else [message for message in shown if not follower.observe(message)]
 
     def _note_heard(self) -> None:
         while self._heard:
@@ -243,6 +249,8 @@ class Engine:
         cut = [clause for clause in (self._cut_by(end),) if clause]
         self.sender.use(None)
         self._note_heard()
+        if self.follower is not None:
+            self.follower.lost()
         log.info("connecting again: %s", _why(end))
         try:
             revived = revive(
@@ -250,7 +258,7 @@ class Engine:
                 policy=self._policy,
                 replay=plan_replay(self.history, self._policy.restore_items, self._kept_audio),
                 next_id=self._ids.next,
-                redact=self._redact,
+                redact=self.redact,
                 closing=told_to_close,
             )
         except MeshAPIError as failure:
@@ -293,6 +301,8 @@ class Engine:
         self._as_text.update(
             item.id for item in self.history.items if item.role == "assistant" and item.id in revived.restored
         )
+        if self.follower is not None:
+            self.follower.reconnected(revived.restored)
         return revived.messages
 
     def _given_up(self, end: MeshAPIError | RenewNow, failure: MeshAPIError) -> MeshAPIError:
@@ -310,6 +320,8 @@ class Engine:
         if self.inbox.end(end):
             log.debug("the session ended: %s", end)
         self.sender.use(None)
+        if self.follower is not None:
+            self.follower.close()
 
     # -- the end ---
 
@@ -334,6 +346,9 @@ class Engine:
             connection.abort("it was closed by this side", unread=True)
         if not self._pump.join(deadline.left()):
             log.warning("the reader thread did not stop in time")
+        if self.follower is not None:
+            self.follower.close()
+            self.follower.join(deadline.left())
 
     def _say_goodbye(self, connection: Connection, code: int, reason: str, deadline: Deadline) -> None:
         """Begin the closing handshake and give the peer a moment to finish it."""
