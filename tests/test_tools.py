@@ -374,6 +374,12 @@ def test_without_msgspec(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tool.convert('{"city": "Bonn", "days": "2"}') == {"city": "Bonn", "days": "2"}
 
 
+def test_an_explicit_schema_reaches_no_positional_parameters() -> None:
+    """They are refused as they are without one."""
+    with pytest.raises(ConfigurationError, match="which a model cannot fill in"):
+        Tool.of([].append, parameters=OWN)
+
+
 def test_an_explicit_schema_passes_json_on() -> None:
     """With and without msgspec; the function's own signature is still kept."""
 

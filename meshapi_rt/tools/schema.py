@@ -12,7 +12,7 @@ import attrs
 from ..errors import ConfigurationError, MissingExtraError
 from .docstrings import Described
 
-__all__ = ["BadArguments", "Derived", "Taken", "derive", "taken_by"]
+__all__ = ["BadArguments", "Derived", "Taken", "derive", "taken_by", "unreachable"]
 
 _REF = "#/$defs/"
 _ABSENT = object()  # an argument that the model left out: the function's own default holds
@@ -69,13 +69,15 @@ def taken_by(function: Callable[..., Any], named: str) -> list[Taken]:
     taken = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ConfigurationError(
-                f"{named} takes {parameter}, which a model cannot fill in: arguments come by keyword, each with "
-                "a name of its own"
-            )
+            raise ConfigurationError(unreachable(named, parameter))
         if parameter.name not in bound:
             taken.append(Taken(parameter.name, hints.get(parameter.name, Any), parameter.default))
     return taken
+
+
+def unreachable(named: str, parameter: inspect.Parameter) -> str:
+    """Say that a parameter cannot be given by keyword."""
+    return f"{named} takes {parameter}, which a model cannot fill in: arguments come by keyword, each with its own name"
 
 
 def _hints(function: Any, named: str) -> dict[str, Any]:

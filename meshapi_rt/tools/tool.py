@@ -17,7 +17,7 @@ from ..errors import ConfigurationError
 from ..waiting import seconds
 from .calls import ToolCall
 from .docstrings import read_docstring
-from .schema import BadArguments, derive, taken_by
+from .schema import BadArguments, derive, taken_by, unreachable
 
 __all__ = ["Approve", "Limit", "Tool"]
 
@@ -95,7 +95,7 @@ class Tool:
         described = read_docstring(_docstring(plain))
         convert: Callable[[str], dict[str, Any]]
         if parameters is not None:
-            schema, convert = _own_schema(parameters, name), functools.partial(_bound, _signature(function))
+            schema, convert = _own_schema(parameters, name), functools.partial(_bound, _signature(function, name))
         else:
             named = f"the tool {name!r}"
             derived = derive(taken_by(function, named), described, named)
@@ -159,11 +159,15 @@ def _docstring(plain: Any) -> str | None:
     return inspect.getdoc(type(plain).__call__) or inspect.getdoc(type(plain))
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+def _signature(function: Callable[..., Any], name: str) -> inspect.Signature | None:
     try:
-        return inspect.signature(function)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # of some functions written in C
         return None
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
+            raise ConfigurationError(unreachable(f"the tool {name!r}", parameter))
+    return signature
 
 
 def _own_schema(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
