@@ -41,7 +41,7 @@ class Origins:
         # Guards everything here. Held for bookkeeping only.
         self._lock = threading.Lock()
         self._asked: list[_Asked] = []  # and not answered, in their order
-        self._found: dict[str, _Asked] = {}  # by response id
+        self._found: dict[str, _Asked | None] = {}  # by response id; None: nobody asked
         self._echoed = False  # the server does echo metadata
 
     def sent(self, wire: Mapping[str, Any]) -> None:
@@ -52,24 +52,28 @@ class Origins:
             del self._asked[:-_MOST]
 
     def created(self, response: Mapping[str, Any]) -> None:
-        """Note a response that began."""
-        metadata = response.get("metadata") or {}
+        """Note a response that began; again does nothing."""
+        response_id, metadata = str(response.get("id")), response.get("metadata") or {}
         with self._lock:
+            if response_id in self._found:
+                return
             self._echoed = self._echoed or bool(metadata)
             mine = [asked for asked in self._asked if asked.inside == is_inside(response)]
             same = [asked for asked in mine if (asked.wanted.get("metadata") or {}) == metadata]
             found = same or ([] if self._echoed else mine)
             if found:
                 self._asked.remove(found[0])
-                self._found[str(response.get("id"))] = found[0]
-                while len(self._found) > _MOST:
-                    del self._found[next(iter(self._found))]
+            self._found[response_id] = found[0] if found else None
+            while len(self._found) > _MOST:
+                del self._found[next(iter(self._found))]
 
     def refused(self, event_id: str | None) -> None:
         """Note an error about a client event: a response that was taken for its answer is somebody else's."""
         with self._lock:
             self._asked = [asked for asked in self._asked if asked.event_id != event_id]
-            self._found = {key: asked for key, asked in self._found.items() if asked.event_id != event_id}
+            for response_id, asked in self._found.items():
+                if asked is not None and asked.event_id == event_id:
+                    self._found[response_id] = None
 
     def of(self, response_id: str) -> Mapping[str, Any] | None:
         """Return the ``response`` object that asked for a response; ``None`` where none is known."""

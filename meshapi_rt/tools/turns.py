@@ -15,8 +15,7 @@ from .turn import Answer, ToolTurn, Work, calls_in
 
 __all__ = ["ToolTurns"]
 
-_TURNS = 256  # remembered for whoever asks
-_CALLS = 1024  # remembered, so that a repeated event runs nothing again
+_TURNS = 256  # remembered: for whoever asks, and so that a repeated event runs nothing again
 
 
 class ToolTurns:
@@ -54,10 +53,9 @@ class ToolTurns:
         self._context = context
         self._origins = Origins()
         self._ids = itertools.count(1)
-        # Guards _turns, _calls and _ended. Held for looking and changing only.
+        # Guards _turns and _ended. Held for looking and changing only.
         self._lock = threading.Lock()
         self._turns: dict[str, ToolTurn] = {}
-        self._calls: dict[str, None] = {}
         self._ended = False
         self._clerk = Clerk(
             runner,
@@ -128,6 +126,7 @@ class ToolTurns:
     def _note_done(self, _message: RealtimeMessage, event: Mapping[str, Any]) -> bool:
         response = event.get("response")
         if isinstance(response, dict):
+            self._origins.created(response)  # where that was not told (protocol.md 4.8)
             self._clerk.done(response, self._work_for(response))
         return False
 
@@ -139,13 +138,11 @@ class ToolTurns:
         inside, wanted = is_inside(response), self._origins.of(response_id) or {}
         ours = [(call, item) for call, item in calls if self._is_ours(call.name, wanted)]
         with self._lock:
-            ours = [(call, item) for call, item in ours if call.call_id not in self._calls]
-            if not ours or self._ended:
+            if not ours or self._ended or response_id in self._turns:
                 return None
-            self._calls.update((call.call_id, None) for call, _ in ours)
             turn = self._turns[response_id] = ToolTurn(response_id)
-            _trim(self._turns, _TURNS)
-            _trim(self._calls, _CALLS)
+            while len(self._turns) > _TURNS:
+                del self._turns[next(iter(self._turns))]
         return Work(
             turn=turn,
             inside=inside,
@@ -193,11 +190,6 @@ class ToolTurns:
     def _note_speech(self, message: RealtimeMessage, _event: Mapping[str, Any]) -> bool:
         self._clerk.speech(str(message.type))
         return False
-
-
-def _trim(known: dict[str, Any], most: int) -> None:
-    while len(known) > most:
-        del known[next(iter(known))]
 
 
 _NOTES: dict[str, Callable[[ToolTurns, RealtimeMessage, Mapping[str, Any]], bool]] = {
