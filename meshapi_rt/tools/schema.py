@@ -118,7 +118,7 @@ def derive(taken: list[Taken], described: Described, named: str) -> Derived:
     def convert(arguments: str) -> dict[str, Any]:
         try:
             filled = decoder.decode(arguments)
-        except (ValueError, RecursionError) as exc:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:  # the first is a ValueError only since 0.21
             raise BadArguments(str(exc)) from exc
         values = {one.name: getattr(filled, one.name) for one in taken}
         return {name: value for name, value in values.items() if value is not _ABSENT}
