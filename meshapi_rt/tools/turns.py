@@ -75,7 +75,7 @@ class ToolTurns:
     def observe(self, message: RealtimeMessage) -> bool:
         """Take in a message of the server; the reader. Tell whether it is a refusal that concerns nobody else."""
         note = _NOTES.get(message.type or "")
-        return note is not None and message.event is not None and note(self, message, message.event)
+        return note is not None and message.outline is not None and note(self, message, message.outline)
 
     def lost(self) -> None:
         """Note that the connection is gone and another one may follow; the reader."""
