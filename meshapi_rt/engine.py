@@ -270,6 +270,8 @@ class Engine:
         self.sender.use(revived.connection)
         if told_to_close.is_set():  # it may have looked for a connection just before
             revived.connection.abort("it was closed by this side", unread=True)
+        if self.follower is not None:
+            self.follower.reconnected(revived.restored, revived.connection)
         dropped = self.sender.dropped - self._dropped_before
         self._dropped_before += dropped
         told = reconnected_message(
@@ -301,8 +303,6 @@ class Engine:
         self._as_text.update(
             item.id for item in self.history.items if item.role == "assistant" and item.id in revived.restored
         )
-        if self.follower is not None:
-            self.follower.reconnected(revived.restored)
         return revived.messages
 
     def _given_up(self, end: MeshAPIError | RenewNow, failure: MeshAPIError) -> MeshAPIError:

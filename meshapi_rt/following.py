@@ -22,8 +22,8 @@ class Follower(Protocol):
     def lost(self) -> None:
         """Note that the connection is gone and another one is looked for; the reader."""
 
-    def reconnected(self, restored: Sequence[str]) -> None:
-        """Note that the session goes on with these items, before anything is sent on it; the reader."""
+    def reconnected(self, restored: Sequence[str], line: object) -> None:
+        """Note that the session goes on with these items on this connection, before messages of it; the reader."""
 
     def close(self) -> None:
         """Note that the session is over; any thread, any number of times."""

@@ -120,8 +120,14 @@ class Sender:
 
     # -- sending ---
 
-    def send(self, event: object, timeout: float | None) -> str:
-        """Send one event; return its ``event_id``."""
+    def send(self, event: object, timeout: float | None, only: object = None) -> str:
+        """Send one event; return its ``event_id``.
+
+        Args:
+            event: See ``RealtimeSession.send``.
+            timeout: Likewise.
+            only: A connection: it goes out on that one or not at all (``ConnectionLost``); ``None`` for whichever.
+        """
         wait = Wait(timeout)
         self._check_open()
         wire = event_object(event)
@@ -139,7 +145,7 @@ class Sender:
             self.unsaid_audio = kind.endswith(".append")
             mark = partial(self._hooks.hears, wire) if self.unsaid_audio and self._hooks.listens else None
         try:
-            self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE)
+            self._hand_over(payload, wait, mark=mark, perishable=kind in _PERISHABLE, only=only)
         except BaseException:  # its turn may have come without a byte of it going out
             self._aside.forget(event_id)
             raise
@@ -181,12 +187,16 @@ class Sender:
         text: bool = True,
         mark: Callable[[], None] | None = None,
         perishable: bool = False,
+        only: object = None,
     ) -> None:
         """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
         self.last_used = time.monotonic()
         broken: Connection | None = None
         while True:
             connection = self._connection
+            if only is not None and (connection is not only or connection is broken):
+                self._check_open()
+                raise ConnectionLost("the connection that this was meant for is gone; nothing was sent")
             if connection is None or connection is broken or self._inbox.ended is not None:
                 connection = self._current(wait, broken, perishable=perishable)
             if connection is None:

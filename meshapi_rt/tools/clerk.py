@@ -48,7 +48,7 @@ class Clerk:
 
     Args:
         runner: Runs the calls.
-        send: Sends an event.
+        send: Sends an event; on one connection or not at all, where that is given.
         forces: Tells whether ``tool_choice`` of the session demands a call.
         rounds: Follow-ups that may come right after each other; the last one may not call.
         ended: Called last.
@@ -61,7 +61,7 @@ class Clerk:
     def __init__(
         self,
         runner: ToolRunner,
-        send: Callable[[dict[str, Any]], object],
+        send: Callable[[dict[str, Any], object], object],
         *,
         forces: Callable[[], bool],
         rounds: int,
@@ -81,7 +81,9 @@ class Clerk:
         self._creating: Work | None = None  # whose follow-up was sent and is not answered
         self._create_id = ""  # of that event
         self._depths: dict[str, int] = {}  # of follow-ups that run
-        self._gap = False
+        # Where what is open belongs; None in a gap. Nothing may slip to the next connection unasked: an output that the
+        # old one swallowed has to go before the follow-up there.
+        self._line: object = None
         self._pause_until = -math.inf
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=f"meshapi-rt-tools-{next(_numbers)}", daemon=True)
@@ -96,11 +98,12 @@ class Clerk:
         try:
             while not self._closed:
                 self._take_facts()
-                if not (self._closed or self._gap):
+                if not self._closed and self._line is not None:
                     for work in list(self._open):
                         self._advance(work)
         except BaseException:  # nobody may wait for a thread that died
             log.exception("the thread that answers for tools failed, which is a bug of meshapi_rt")
+        self._line = None
         for run in self._runs():
             run.abandon()
         self._ended()
@@ -118,7 +121,7 @@ class Clerk:
         """Return the seconds until the clock has something to say."""
         now = time.monotonic()
         due = [_NO_LIMIT, *(run.left() for run in self._runs())]
-        if self._open and not self._gap:
+        if self._open and self._line is not None:
             pause = self._pause_until - now
             if pause > 0:
                 due.append(pause)
@@ -142,8 +145,8 @@ class Clerk:
 
     @_fact
     def post(self, make: Callable[[], dict[str, Any]]) -> None:
-        """Send an event that is made then."""
-        self._sends(make())
+        """Send an event that is made then, on whatever connection there is."""
+        self._sends(make(), None)
 
     @_fact
     def created(self, response: Mapping[str, Any]) -> None:
@@ -151,8 +154,9 @@ class Clerk:
         self._find_followed(response)
 
     @_fact
-    def done(self, response: Mapping[str, Any], work: Work | None) -> None:
-        """A response is over; *work* is what it asks for."""
+    def done(self, response: Mapping[str, Any], work: Work | None, line: object) -> None:
+        """A response is over; *work* is what it asks for, on that connection."""
+        self._line = line
         response_id = str(response.get("id"))
         self._find_followed(response, over=True)  # its beginning may not have been told (protocol.md 4.8)
         self._floor.done(response_id)
@@ -207,7 +211,7 @@ class Clerk:
     @_fact
     def lost(self) -> None:
         """The connection is gone."""
-        self._gap = True
+        self._line = None
         self._floor = Floor()
         self._answered()
         self._depths.clear()
@@ -215,9 +219,10 @@ class Clerk:
             work.candidate = None
 
     @_fact
-    def reconnected(self, restored: Sequence[str]) -> None:
+    def reconnected(self, restored: Sequence[str], line: object) -> None:
         """Send again what the new connection does not know, and drop what it has no call for."""
-        self._gap = False
+        self._line = line
+        self._pause_until = -math.inf
         for work in self._open:
             for answer in work.answers if work.inside else ():
                 answer.gone = answer.call_item not in restored
@@ -290,7 +295,7 @@ class Clerk:
             self._drop(answer, "the conversation that was restored does not hold the call")
         elif answer.state is State.READY and time.monotonic() >= self._pause_until:
             event = {"type": "conversation.item.create", "item": {"id": answer.item_id, **answer.item()}}
-            if self._sends({**event, "event_id": f"evt_{answer.item_id}_{next(self._ids)}"}):
+            if self._sends({**event, "event_id": f"evt_{answer.item_id}_{next(self._ids)}"}, self._line):
                 answer.state = State.SENT
 
     def _create(self, work: Work) -> None:
@@ -304,13 +309,13 @@ class Clerk:
         self.asking.set()
         self._create_id = f"evt_follow_{self.prefix}_{next(self._ids)}"
         event = {"type": "response.create", "event_id": self._create_id}
-        if not self._sends({**event, "response": work.follow_up(forced=self._forces(), last=last)}):
+        if not self._sends({**event, "response": work.follow_up(forced=self._forces(), last=last)}, self._line):
             self._answered()
 
-    def _sends(self, event: dict[str, Any]) -> bool:
+    def _sends(self, event: dict[str, Any], line: object) -> bool:
         """Send; where that fails the session is over, or connects again, and it is tried later."""
         try:
-            self._send(event)
+            self._send(event, line)
         except MeshAPIError as exc:
             log.info("a %s for a tool call was not sent: %s", event["type"], exc)
             self._pause_until = time.monotonic() + _PAUSE

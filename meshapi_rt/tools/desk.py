@@ -42,7 +42,8 @@ class ToolDesk:
         self.box = Toolbox(changed=self._tell)
         self.turns = ToolTurns(
             ToolRunner(self.box, timeout=timeout, approve=approve, redact=engine.redact),
-            lambda event: engine.sender.send(event, 30.0),
+            lambda event, line: engine.sender.send(event, 30.0, line),
+            line=lambda: engine.sender.connection,
             foreign=self._is_theirs,
             settings=lambda: engine.history.settings,
             context=self._context,
@@ -100,10 +101,10 @@ class ToolDesk:
         """Note that the connection is gone."""
         self.turns.lost()
 
-    def reconnected(self, restored: Sequence[str]) -> None:
+    def reconnected(self, restored: Sequence[str], line: object) -> None:
         """Go on; tools that the server did not know yet when the connection broke are told again."""
         known = {_name(tool) for tool in self._engine.history.settings.get("tools") or ()}
-        self.turns.reconnected(restored)
+        self.turns.reconnected(restored, line)
         if any(tool.name not in known for tool in self.box):
             self.turns.post(self._update)
 

@@ -31,7 +31,8 @@ class ToolTurns:
 
     Args:
         runner: Runs the calls.
-        send: Sends an event.
+        send: Sends an event, on one connection only where that is given.
+        line: Returns the current connection; called by the reader.
         foreign: Tells whether a function of that name is somebody else's to answer.
         settings: Returns the effective configuration of the session.
         context: Returns the conversation as references; called by the reader.
@@ -41,14 +42,17 @@ class ToolTurns:
     def __init__(
         self,
         runner: ToolRunner,
-        send: Callable[[dict[str, Any]], object],
+        send: Callable[[dict[str, Any], object], object],
         *,
+        line: Callable[[], object],
         foreign: Callable[[str], bool],
         settings: Callable[[], Mapping[str, Any]],
         context: Callable[[], Sequence[Mapping[str, Any]]],
         rounds: int = 8,
     ) -> None:
         self._tools = runner.tools
+        self._deliver = send
+        self._line = line
         self._foreign = foreign
         self._context = context
         self._origins = Origins()
@@ -59,7 +63,7 @@ class ToolTurns:
         self._ended = False
         self._clerk = Clerk(
             runner,
-            send,
+            self._send,
             forces=lambda: settings().get("tool_choice", "auto") not in ("auto", "none"),
             rounds=rounds,
             ended=self._end,
@@ -82,9 +86,9 @@ class ToolTurns:
         self._origins.forget_connection()
         self._clerk.lost()
 
-    def reconnected(self, restored: Sequence[str]) -> None:
-        """Note that the session goes on, with these items; the reader, before anything is sent on it."""
-        self._clerk.reconnected(restored)
+    def reconnected(self, restored: Sequence[str], line: object) -> None:
+        """Note that the session goes on, with these items on that connection; the reader, before its messages."""
+        self._clerk.reconnected(restored, line)
 
     def turn_of(self, response_id: str) -> ToolTurn | None:
         """Return what becomes of the calls of a response; ``None`` where it has none, or none that run here.
@@ -105,6 +109,13 @@ class ToolTurns:
     def join(self, timeout: float) -> None:
         """Wait for the thread to end after :meth:`close`; it does not wait for itself."""
         self._clerk.join(timeout)
+
+    def _send(self, event: dict[str, Any], line: object) -> None:
+        try:
+            self._deliver(event, line)
+        except BaseException:
+            self._origins.refused(event.get("event_id"))
+            raise
 
     def _end(self) -> None:
         """Leave nobody waiting; the clerk, last."""
@@ -127,7 +138,7 @@ class ToolTurns:
         response = event.get("response")
         if isinstance(response, dict):
             self._origins.created(response)  # where that was not told (protocol.md 4.8)
-            self._clerk.done(response, self._work_for(response))
+            self._clerk.done(response, self._work_for(response), self._line())
         return False
 
     def _work_for(self, response: Mapping[str, Any]) -> Work | None:
