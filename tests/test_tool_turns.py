@@ -18,6 +18,7 @@ import pytest
 
 from meshapi_rt import (
     ConfigurationError,
+    ConnectionLost,
     MissingExtraError,
     RealtimeMessage,
     RealtimeSession,
@@ -306,12 +307,11 @@ def test_a_cut_response_runs_nothing(serve: Callable[..., LocalServer], ending: 
 
     server = serve(cut)
     with server.client().realtime.connect(model="m", tools=[weather]) as session:
-        create(session, max_output_tokens=50)
-        response = done(session)
+        for _ in range(2):
+            create(session, max_output_tokens=50)
+            response = done(session)
         assert response["status"] == ending
         assert any(item["type"] == "function_call" for item in response["output"])
-        create(session)
-        done(session)
         assert session._tool_desk().turns.turn_of(response["id"]) is None
     assert sent(server, "conversation.item.create") == []
 
@@ -876,6 +876,25 @@ def test_a_connection_that_breaks_in_between(serve: Callable[..., LocalServer], 
         assert "Bonn" in text_of(done(session))
         kinds = [item.type for item in server.sessions[-1].items]
         assert kinds == ["function_call", "function_call_output", "message"]
+
+
+def test_nothing_slips_to_the_next_connection(serve: Callable[..., LocalServer]) -> None:
+    """What is meant for one goes out on that one, or raises at once: before, in, and after the gap."""
+    server = serve(calling(WEATHER))
+    with server.client().realtime.connect(model="m", reconnect=QUICK) as session:
+        sender = session._engine.sender
+        line = sender.connection
+        event = {"type": "input_audio_buffer.clear"}
+        sender.send(event, LIMIT, line)
+        session.wait_for("input_audio_buffer.cleared", timeout=LIMIT)
+        server.drop()
+        with pytest.raises(ConnectionLost):
+            until(lambda: not sender.send(event, LIMIT, line))
+        session.wait_for("meshapi.reconnected", timeout=LIMIT)
+        with pytest.raises(ConnectionLost, match="meant for is gone; nothing was sent"):
+            sender.send(event, LIMIT, line)
+        sender.send(event, LIMIT, sender.connection)
+        session.wait_for("input_audio_buffer.cleared", timeout=LIMIT)
 
 
 def test_a_response_that_was_cut_by_the_connection_runs_nothing(serve: Callable[..., LocalServer]) -> None:
