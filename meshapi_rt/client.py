@@ -6,7 +6,7 @@ import os
 import ssl
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
@@ -31,6 +31,8 @@ from .waiting import Deadline, Wait, seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from .tools.tool import Approve, Tool
 
 __all__ = ["MeshAPI", "Realtime", "RealtimeConnectParams"]
 
@@ -77,6 +79,16 @@ def _is_model(_: object, _attribute: attrs.Attribute[Any], value: object) -> Non
         raise ConfigurationError(f"model must be an id such as 'openai/gpt-realtime-mini', not {value!r}")
 
 
+def _is_hook(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{attribute.name} must be a function of one call, not {type(value).__name__}")
+
+
+def _is_rounds(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{attribute.name} must be a whole number, 1 or more; not {value!r}")
+
+
 _is_mapping = _is_kind(Mapping, "a mapping of strings")
 
 
@@ -111,6 +123,12 @@ class RealtimeConnectParams:
         keep_audio: Keep the audio of both sides by item, for ``session.conversation.audio()``, and so that a turn
             of the user without transcript can be restored too.
         max_kept_audio_bytes: Bytes of audio that are kept, both sides together; the oldest items go first.
+        tools: Functions that the model may call, told to the server before anything else; see
+            :meth:`RealtimeSession.tool`.
+        approve: Decides on each call of a tool before it runs, on the call's thread: true lets it, false refuses,
+            a text refuses with that reason for the model. ``None`` lets all run.
+        tool_timeout: Seconds that a tool may take once it is approved; ``None`` for without limit.
+        tool_rounds: How often in a row the answer to outputs of tools may call tools again.
     """
 
     model: str = attrs.field(validator=_is_model)
@@ -138,6 +156,10 @@ class RealtimeConnectParams:
 
     keep_audio: bool = attrs.field(default=False, validator=_is_kind(bool, "True or False"))
     max_kept_audio_bytes: int = attrs.field(default=64 * _MIB, validator=_is_size)
+    tools: Sequence[Callable[..., Any] | Tool] = attrs.field(default=(), validator=_is_kind((list, tuple), "a list"))
+    approve: Approve | None = attrs.field(default=None, validator=_is_hook)
+    tool_timeout: float | None = attrs.field(default=60.0, validator=_is_duration)
+    tool_rounds: int = attrs.field(default=8, validator=_is_rounds)
 
     @property
     def reconnect_policy(self) -> ReconnectPolicy | None:
@@ -328,6 +350,7 @@ class MeshAPI:
             return self._ssl_context
 
     def _connect(self, params: RealtimeConnectParams) -> RealtimeSession:
+        tools = _made(params.tools)
         wait = Wait(params.timeout, params.cancel)
         auth = params.auth or self._auth
         url = realtime_url(
@@ -368,7 +391,17 @@ class MeshAPI:
         )
         engine = Engine(reopen=reopen, redact=self._secret.redact, counters=counters, options=options)
         engine.open(wait, for_first_frame=params.wait)
-        return self._adopt(RealtimeSession(engine, model=str(params.model), close_timeout=params.close_timeout))
+        tooling = {"approve": params.approve, "timeout": params.tool_timeout, "rounds": params.tool_rounds}
+        session = self._adopt(
+            RealtimeSession(engine, model=str(params.model), close_timeout=params.close_timeout, tooling=tooling)
+        )
+        if tools:
+            try:
+                session.tools.add(*tools)
+            except BaseException:
+                session.close()
+                raise
+        return session
 
     def _adopt(self, session: RealtimeSession) -> RealtimeSession:
         with self._lock:
@@ -387,6 +420,15 @@ class MeshAPI:
 def _for_connect(wait: Wait) -> float | None:
     """Return the seconds for opening a session, of those for all of a call."""
     return min(_CONNECT_SECONDS, wait.left())
+
+
+def _made(tools: Sequence[Callable[..., Any] | Tool]) -> list[Tool]:
+    """Make tools of functions before anything is opened."""
+    if not tools:
+        return []
+    from .tools import Toolbox  # noqa: PLC0415 - only sessions with tools need it
+
+    return list(Toolbox(tools))
 
 
 def _find_token() -> Secret:
@@ -430,6 +472,10 @@ class Realtime:
         reconnect: bool | ReconnectPolicy = False,
         keep_audio: bool = False,
         max_kept_audio_bytes: int = ...,
+        tools: Sequence[Callable[..., Any] | Tool] = (),
+        approve: Approve | None = None,
+        tool_timeout: float | None = 60.0,
+        tool_rounds: int = 8,
     ) -> RealtimeSession: ...
 
     def connect(  # type: ignore[misc]  # the keywords are those of RealtimeConnectParams

@@ -24,6 +24,7 @@ from .errors import (
     RealtimeError,
     SessionClosed,
 )
+from .following import Follower
 from .handover import Inbox
 from .history import History
 from .keeping import AudioKeeper
@@ -80,7 +81,7 @@ class Engine:
         options: Options,
     ) -> None:
         self._reopen = reopen
-        self._redact = redact
+        self.redact = redact
         self._counters = counters
         self._options = options
         self._policy = options.policy
@@ -100,6 +101,7 @@ class Engine:
         self._next_look = -math.inf  # at its clocks
         self.inbox = Inbox(options.max_unread_bytes)
         self.history = History()
+        self.follower: Follower | None = None
         self._ids = EventIds()
         self.claims = Claims(self.inbox, self.history, self._cancel)
         self._aside = Aside(self.claims)
@@ -129,7 +131,7 @@ class Engine:
         """
         connection = self._reopen(wait)
         try:
-            first = first_messages(connection, wait, self._redact) if for_first_frame else []
+            first = first_messages(connection, wait, self.redact) if for_first_frame else []
         except BaseException:
             connection.finish()
             raise
@@ -151,6 +153,8 @@ class Engine:
             return True
         if self.keeper is not None and wire["type"] == "conversation.item.create":
             self.keeper.created(wire)
+        if self.follower is not None:
+            self.follower.sends(wire)
         return False
 
     @property
@@ -179,7 +183,9 @@ class Engine:
                 self._keep_audio(keeper, message.outline, message.audio)
         if self._heard:
             self._note_heard()
-        return self.claims.sift(messages) if self.claims.busy else messages
+        shown = self.claims.sift(messages) if self.claims.busy else messages
+        follower = self.follower
+        return shown if follower is None else [message for message in shown if not follower.observe(message)]
 
     def _cancel(self, response_id: str, claim: Claim) -> None:
         """Cancel a response of a call that is over; any thread, without waiting."""
@@ -261,6 +267,8 @@ class Engine:
         cut = [clause for clause in (self._cut_by(end),) if clause]
         self.sender.use(None)
         self._note_heard()
+        if self.follower is not None:
+            self.follower.lost()
         log.info("connecting again: %s", _why(end))
         try:
             revived = revive(
@@ -268,7 +276,7 @@ class Engine:
                 policy=self._policy,
                 replay=plan_replay(self.history, self._policy.restore_items, self._kept_audio),
                 next_id=self._ids.next,
-                redact=self._redact,
+                redact=self.redact,
                 closing=told_to_close,
             )
         except MeshAPIError as failure:
@@ -280,6 +288,8 @@ class Engine:
         self.sender.use(revived.connection)
         if told_to_close.is_set():  # it may have looked for a connection just before
             revived.connection.abort("it was closed by this side", unread=True)
+        if self.follower is not None:
+            self.follower.reconnected(revived.restored, revived.connection)
         dropped = self.sender.dropped - self._dropped_before
         self._dropped_before += dropped
         told = reconnected_message(
@@ -330,6 +340,8 @@ class Engine:
             log.debug("the session ended: %s", end)
         self.claims.wake()
         self.sender.use(None)
+        if self.follower is not None:
+            self.follower.close()
 
     # -- the end ---
 
@@ -355,6 +367,9 @@ class Engine:
             connection.abort("it was closed by this side", unread=True)
         if not self._pump.join(deadline.left()):
             log.warning("the reader thread did not stop in time")
+        if self.follower is not None:
+            self.follower.close()
+            self.follower.join(deadline.left())
 
     def _say_goodbye(self, connection: Connection, code: int, reason: str, deadline: Deadline) -> None:
         """Begin the closing handshake and give the peer a moment to finish it."""
@@ -386,22 +401,12 @@ class Engine:
 
     def stats(self) -> SessionStats:
         """Return a snapshot of the counts."""
-        counted, shift = self._counters, time.time() - time.monotonic()
-        return SessionStats(
-            frames_sent=counted.frames_sent,
-            frames_received=counted.frames_received,
-            bytes_sent=counted.bytes_sent,
-            bytes_received=counted.bytes_received,
+        return self._counters.snapshot(
             unread_messages=len(self.inbox),
             unread_bytes=self.inbox.unread_bytes(),
             unread_peak=self.inbox.peak,
-            stalls=counted.stalls,
             unread_beyond=self.inbox.beyond,
-            ping_round_trip=counted.ping_round_trip,
-            reconnects=counted.reconnects,
             dropped_sends=self.sender.dropped,
-            last_sent=None if counted.last_sent is None else counted.last_sent + shift,
-            last_received=None if counted.last_received is None else counted.last_received + shift,
         )
 
 

@@ -121,8 +121,15 @@ class Sender:
 
     # -- sending ---
 
-    def send(self, event: object, wait: Wait, claim: Claim | None = None) -> str:
-        """Send one event; return its ``event_id``. Its answer is that of *claim*, if one is given."""
+    def send(self, event: object, wait: Wait, claim: Claim | None = None, only: object = None) -> str:
+        """Send one event; return its ``event_id``.
+
+        Args:
+            event: See ``RealtimeSession.send``.
+            wait: How long it may take.
+            claim: The call whose the answer is; ``None`` for nobody's.
+            only: A connection: it goes out on that one or not at all (``ConnectionLost``); ``None`` for whichever.
+        """
         self._check_open()
         wire = self._complete(event)
         kind: str = wire["type"]
@@ -138,7 +145,7 @@ class Sender:
             self.unsaid_audio = kind.endswith(".append")
         try:
             perishable = claim is None and kind in _PERISHABLE
-            self._hand_over(payload, wait, mark=self._mark(wire, claim), perishable=perishable)
+            self._hand_over(payload, wait, mark=self._mark(wire, claim), perishable=perishable, only=only)
         except BaseException:  # its turn may have come without a byte of it going out
             self._claims.withdraw(event_id)
             raise
@@ -204,12 +211,16 @@ class Sender:
         text: bool = True,
         mark: Callable[[], None] | None = None,
         perishable: bool = False,
+        only: object = None,
     ) -> None:
         """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
         self.last_used = time.monotonic()
         broken: Connection | None = None
         while True:
             connection = self._connection
+            if only is not None and (connection is not only or connection is broken):
+                self._check_open()
+                raise ConnectionLost("the connection that this was meant for is gone; nothing was sent")
             if connection is None or connection is broken or self._inbox.ended is not None:
                 connection = self._current(wait, broken, perishable=perishable)
             if connection is None:

@@ -10,8 +10,8 @@ import queue
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NoReturn, TypeVar, overload
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from .asking import Asking
 from .commands import InputAudioBuffer, Responses
@@ -27,9 +27,17 @@ from .stats import SessionStats
 from .usage import Usage
 from .waiting import Wait, seconds
 
+if TYPE_CHECKING:
+    from .tools.box import Toolbox
+    from .tools.desk import ToolDesk
+    from .tools.tool import Approve, Limit
+
 __all__ = ["RealtimeSession"]
 
 _Given = TypeVar("_Given", bound=Handler)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+# Guards the desks of all sessions while one is made, so that a session without tools has no lock for it.
+_making = threading.Lock()
 
 
 class RealtimeSession(Asking, Configurable):
@@ -38,14 +46,18 @@ class RealtimeSession(Asking, Configurable):
     Threads:
         A reader thread (``meshapi-rt-reader-N``, daemon) receives. Any thread may call any method; several
         threads that receive share the messages, and each message goes to one of them. An event of one thread
-        goes out whole, and in the order of that thread.
+        goes out whole, and in the order of that thread. With tools, a thread of their own
+        (``meshapi-rt-tools-N``, daemon) sends what calls return, and each call has one (``meshapi-rt-tool-N``),
+        which ends with the user's function.
     """
 
-    def __init__(self, engine: Engine, *, model: str, close_timeout: float) -> None:
+    def __init__(self, engine: Engine, *, model: str, close_timeout: float, tooling: Mapping[str, Any]) -> None:
         self._engine = engine
         self._model = model
         self._close_timeout = close_timeout
         self._handlers = Handlers()
+        self._tooling = tooling  # the arguments of a ToolDesk
+        self._desk: ToolDesk | None = None
         weakref.finalize(self, _abandoned, engine, model).atexit = False
 
     # -- sending ---
@@ -240,6 +252,79 @@ class RealtimeSession(Asking, Configurable):
         """
         with self.events(timeout=timeout, cancel=cancel) as stream:
             self._handlers.dispatch(stream)
+
+    # -- tools ---
+
+    @property
+    def tools(self) -> Toolbox:
+        """The functions that the model may call: ``add``, ``remove``, ``get``, and it can be looped over.
+
+        The server is told of each change at once. Functions that are given as raw ``tools`` of a ``session.update``
+        are not among them: their calls are the caller's to answer.
+        """
+        return self._tool_desk().box
+
+    def _tool_desk(self) -> ToolDesk:
+        with _making:
+            if self._desk is None:
+                if self._engine.inbox.ended is not None:
+                    raise again(self._engine.inbox.ended)
+                from .tools.desk import ToolDesk  # noqa: PLC0415 - only sessions with tools need it
+
+                self._desk = ToolDesk(self._engine, **self._tooling)
+            return self._desk
+
+    @overload
+    def tool(
+        self,
+        function: _Function,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: Limit = "default",
+        approve: Approve | None = None,
+    ) -> _Function: ...
+
+    @overload
+    def tool(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: Limit = "default",
+        approve: Approve | None = None,
+    ) -> Callable[[_Function], _Function]: ...
+
+    def tool(  # type: ignore[misc]  # the keywords are those of Tool.of
+        self, function: Callable[..., Any] | None = None, /, **options: Any
+    ) -> Any:
+        """Let the model call a function: ``@session.tool``, ``@session.tool(timeout=5)`` or ``session.tool(fn)``.
+
+        When a response with calls is complete, they run side by side, each on a daemon thread of its own. What they
+        return goes to the server, a text as it is and anything else as JSON, and one response is asked for, which
+        comes as any other. Bad arguments, exceptions, a result without JSON form, a refusal and a timeout are told
+        to the model as ``{"error": ...}`` and to the log. The calls of a response that was cut never run.
+
+        Args:
+            function: What is to be called; it is returned unchanged.
+            options: ``name``, ``description``, ``parameters``, ``timeout`` and ``approve``: see
+                ``meshapi_rt.tools.Tool.of``.
+
+        Raises:
+            ConfigurationError: It cannot be a tool, or its name is taken; the session lives on.
+            MissingExtraError: The schema is to come from annotations, and msgspec is not installed.
+            SessionClosed: As in :meth:`send`.
+        """
+        from .tools.tool import Tool  # noqa: PLC0415 - only sessions with tools need it
+
+        def add(function: Callable[..., Any]) -> Callable[..., Any]:
+            self.tools.add(Tool.of(function, **options))
+            return function
+
+        return add if function is None else add(function)
 
     # -- the end ---
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import attrs
 
 __all__ = ["Counters", "SessionStats"]
@@ -58,3 +60,25 @@ class Counters:
     ping_round_trip: float | None = None
     stalls: int = 0
     reconnects: int = 0
+
+    def snapshot(
+        self, *, unread_messages: int, unread_bytes: int, unread_peak: int, unread_beyond: int, dropped_sends: int
+    ) -> SessionStats:
+        """Return them as a user sees them, with what others count."""
+        shift = time.time() - time.monotonic()
+        return SessionStats(
+            frames_sent=self.frames_sent,
+            frames_received=self.frames_received,
+            bytes_sent=self.bytes_sent,
+            bytes_received=self.bytes_received,
+            unread_messages=unread_messages,
+            unread_bytes=unread_bytes,
+            unread_peak=unread_peak,
+            unread_beyond=unread_beyond,
+            stalls=self.stalls,
+            ping_round_trip=self.ping_round_trip,
+            reconnects=self.reconnects,
+            dropped_sends=dropped_sends,
+            last_sent=None if self.last_sent is None else self.last_sent + shift,
+            last_received=None if self.last_received is None else self.last_received + shift,
+        )

@@ -128,7 +128,7 @@ class Speaking:
 
     def _end(self, running: Running) -> None:
         running.turn.cancelled.set()
-        del self._running[running.turn.response_id]
+        self._running.pop(running.turn.response_id, None)  # sending its end may have ended the session
         self._tokens += running.builder.total_tokens
         self._host.send(self._rate_limits())
         if running is self._active:

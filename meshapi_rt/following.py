@@ -1,0 +1,32 @@
+"""What may go along with a session: told of what comes and goes, and of the life of its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from .message import RealtimeMessage
+
+__all__ = ["Follower"]
+
+
+class Follower(Protocol):
+    """Follows one session. None of these may block but :meth:`join`."""
+
+    def sends(self, wire: dict[str, Any]) -> None:
+        """Look at an event before it goes out, and change it where need be; any thread."""
+
+    def observe(self, message: RealtimeMessage) -> bool:
+        """Take in a message of the server; the reader. Tell whether consumers are not to see it."""
+
+    def lost(self) -> None:
+        """Note that the connection is gone and another one is looked for; the reader."""
+
+    def reconnected(self, restored: Sequence[str], line: object) -> None:
+        """Note that the session goes on with these items on this connection, before messages of it; the reader."""
+
+    def close(self) -> None:
+        """Note that the session is over; any thread, any number of times."""
+
+    def join(self, timeout: float) -> None:
+        """Wait until nothing is left of it."""
