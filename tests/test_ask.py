@@ -76,13 +76,16 @@ class Patient:
         if turn.text != "wait":
             yield turn.text
             return
-        yield "begun "
-        self.asked.release()
-        while not self.go_on.wait(0.01):
+        try:
+            yield "begun "
+            self.asked.release()
+            while not self.go_on.wait(0.01):
+                if turn.cancelled.is_set():
+                    return
+            yield "done"
+        finally:  # it may be cancelled at its first word, before it is asked for more
             if turn.cancelled.is_set():
                 self.cancelled.release()
-                return
-        yield "done"
 
 
 # -- questions and answers ---
