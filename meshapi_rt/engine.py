@@ -183,9 +183,10 @@ class Engine:
                 self._keep_audio(keeper, message.outline, message.audio)
         if self._heard:
             self._note_heard()
+        follower = self.follower  # sees what calls claim, too
+        hidden = [] if follower is None else [message for message in messages if follower.observe(message)]
         shown = self.claims.sift(messages) if self.claims.busy else messages
-        follower = self.follower
-        return shown if follower is None else [message for message in shown if not follower.observe(message)]
+        return [message for message in shown if message not in hidden] if hidden else shown
 
     def _cancel(self, response_id: str, claim: Claim) -> None:
         """Cancel a response of a call that is over; any thread, without waiting."""

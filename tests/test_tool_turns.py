@@ -186,6 +186,16 @@ def test_the_follow_up_is_asked_for_as_the_response_was(serve: Callable[..., Loc
     }
 
 
+def test_a_response_that_a_call_claims_has_its_calls_run(serve: Callable[..., LocalServer]) -> None:
+    """Whoever waits for it, and whether or not anybody else sees its events."""
+    server = serve(calling(WEATHER))
+    with server.client().realtime.connect(model="m", tools=[weather]) as session:
+        first = session.ask("hot?", timeout=LIMIT).response_id
+        assert first is not None
+        assert followed(session, first)
+    assert len(sent(server, "response.create")) == 2
+
+
 def test_a_demand_for_a_call_is_not_repeated(serve: Callable[..., LocalServer]) -> None:
     """Neither the response's nor the session's: the model would call for ever."""
     server = serve(calling(WEATHER))
