@@ -66,11 +66,10 @@ class ReplyStream:
         return piece
 
     def __del__(self) -> None:
-        exchange = getattr(self, "_exchange", None)
-        if exchange is not None and exchange.is_open:
-            # On a thread of its own: garbage is collected on any thread, inside of any lock.
+        if self._exchange.is_open:
+            # On a thread of its own, started without a lock: garbage is collected on any thread, inside of any lock.
             with contextlib.suppress(RuntimeError):  # the interpreter is about to exit
-                _thread.start_new_thread(exchange.close, ())
+                _thread.start_new_thread(self._exchange.close, ())
 
 
 class Asking:

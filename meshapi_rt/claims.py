@@ -219,14 +219,12 @@ class Claims:
     def close(self, claim: Claim) -> None:
         """End a call; its response is cancelled if it has not ended, also where it only begins later."""
         with self.lock:
-            if claim.closed:
-                return
-            claim.closed = True
-            self._open.discard(claim)
+            claim.closed = True  # each step may be done twice: Ctrl-C may have come between them
             self._routing.leave(claim, time.monotonic())
             if claim in self.line:
                 self.line.remove(claim)
-            self._poke_line()
+                self._poke_line()
+            self._open.discard(claim)
             self._rest()
             unwanted = self._take_unwanted()
         claim.rest()

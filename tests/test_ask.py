@@ -419,7 +419,7 @@ def test_it_waits_for_a_response_that_runs() -> None:
     patient = Patient()
     with LocalServer(responder=patient) as server, server.client().realtime.connect(model="m") as session:
         session.conversation.item.create_user_message("wait")
-        session.response.create()
+        session.response.create(wait=True)
         assert patient.asked.acquire(timeout=LIMIT)
         replies: list[Reply] = []
         thread, failures = in_thread(lambda: replies.append(session.ask("next", timeout=LIMIT)))
@@ -437,7 +437,7 @@ def test_it_waits_no_longer_than_it_was_told() -> None:
     patient = Patient()
     with LocalServer(responder=patient) as server, server.client().realtime.connect(model="m") as session:
         session.conversation.item.create_user_message("wait")
-        session.response.create()
+        session.response.create(wait=True)
         assert patient.asked.acquire(timeout=LIMIT)
         with pytest.raises(TimedOut, match="another call or response"):
             session.ask("next", timeout=0.1)
