@@ -222,6 +222,7 @@ def spoken(*names: str) -> list[dict[str, Any]]:
         ("created begun added audio word words done ended over", "one two", "completed", 100),
         ("created begun added word audio done over audio audio", "one two", "completed", 100),
         ("created begun added audio done added begun over created", "one two", "completed", 100),
+        ("created begun added audio done added begun", "one two", "completed", 100),
         ("created begun added words word word", "one two", "in_progress", 0),
         ("created begun added word empty word audio", "one ", "incomplete", 0),
         ("added audio word", "one ", "in_progress", 100),
