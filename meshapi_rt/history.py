@@ -222,7 +222,8 @@ class History(Configuration):
         """Note how far an item was heard; *event* is a ``conversation.item.truncated``, or the client's truncate."""
         item, end = self._known.get(text_of(event, "item_id") or ""), event.get("audio_end_ms")
         if item is not None and isinstance(end, int):
-            item.part(event.get("content_index"), "output_audio").heard_ms = end
+            part = item.part(event.get("content_index"), "output_audio")
+            part.heard_ms = end if part.heard_ms is None else min(part.heard_ms, end)  # what was cut stays cut
 
     # -- content as it comes ---
 

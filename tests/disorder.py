@@ -162,7 +162,7 @@ def _with_echoes(events: list[Event], chance: random.Random) -> Iterator[Event]:
             echoes = [(wait, echo) for wait, echo in echoes if _item_of(echo) != _item_of(event)]
         yield event
         if event["type"] not in UNREPEATABLE and not event["type"].endswith(".delta") and chance.random() < 0.1:
-            echoes.append((chance.randrange(6), event))
+            echoes.append((chance.randrange(12), event))
         yield from (echo for wait, echo in echoes if wait == 0)
         echoes = [(wait - 1, echo) for wait, echo in echoes if wait]
 

@@ -222,6 +222,7 @@ def spoken(*names: str) -> list[dict[str, Any]]:
         ("created begun added audio word words done ended over", "one two", "completed", 100),
         ("created begun added word audio done over audio audio", "one two", "completed", 100),
         ("created begun added audio done added begun over created", "one two", "completed", 100),
+        ("created begun added audio done added begun", "one two", "completed", 100),
         ("created begun added words word word", "one two", "in_progress", 0),
         ("created begun added word empty word audio", "one ", "incomplete", 0),
         ("added audio word", "one ", "in_progress", 100),
@@ -325,3 +326,41 @@ def test_a_lost_item_that_is_created_again_is_a_new_one() -> None:
         ("b", False, "kept"),
         ("a", False, "again"),
     ]
+
+
+def test_a_guessed_place_is_corrected() -> None:
+    """Where an item of a response stands is told by the event after the one that shows it."""
+    begun, added = spoken("begun", "added")
+    item = user("u", "two", "a")
+    history = mirror(user("a", "one"), *spoken("created"), begun, item, {**added, "previous_item_id": "a"})
+    assert [item.id for item in history.items] == ["a", "b", "u"]
+
+
+def test_a_lost_connection_ends_what_was_in_progress() -> None:
+    """Nobody will finish it."""
+    history = mirror(*spoken("created", "begun", "added", "word", "audio"))
+    history.forget_connection()
+    history.observe(decode_text(json.dumps(spoken("audio")[0])))
+    (item,) = history.items
+    assert (item.status, item.parts[0].text, item.parts[0].audio_ms) == ("incomplete", "one ", 100)
+    assert history.busy is None
+
+
+def test_what_was_cut_stays_cut() -> None:
+    """Neither an echo of an earlier truncation nor the shortened audio of a retrieved item changes it."""
+    cut = {"type": "conversation.item.truncated", "item_id": "b", "content_index": 0}
+    audio = base64.b64encode(bytes(48 * 20)).decode()
+    content = [{"type": "audio", "audio": audio, "transcript": None}]
+    item = {"id": "b", "type": "message", "role": "assistant", "status": "completed", "content": content}
+    later = {"type": "conversation.item.retrieved", "item": item}
+    cuts = [{**cut, "audio_end_ms": 60}, {**cut, "audio_end_ms": 20}, {**cut, "audio_end_ms": 60}]
+    (part,) = mirror(*reply("b", "one ", "two"), *cuts, later).items[0].parts.values()
+    assert (part.heard_ms, part.audio_ms) == (20, 200)
+
+
+def test_what_might_have_joined_and_did_not_is_forgotten() -> None:
+    """No audio is taken for it any more."""
+    history = mirror(*spoken("begun", "audio"))
+    assert history.takes_audio("b")
+    history.observe(decode_text(json.dumps(spoken("past")[0])))
+    assert not history.takes_audio("b")
