@@ -122,7 +122,7 @@ def _json() -> Callable[[str], Any]:
             return plain_loads(text)
         try:
             return fast(text)
-        except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors
+        except (ValueError, RecursionError, msgspec.MsgspecError):  # which is no ValueError before 0.21
             return plain_loads(text)
 
     return loads
