@@ -86,7 +86,7 @@ def _sounddevice() -> Any:
     try:
         import sounddevice  # noqa: PLC0415 - an extra
     except ImportError as exc:
-        raise MissingExtraError("sound devices", "audio") from exc
+        raise MissingExtraError("using sound devices", "audio") from exc
     except OSError as exc:
         raise DeviceError(f"the PortAudio library is missing: {_remedy(_NO_LIBRARY)}") from exc
     return sounddevice

@@ -222,5 +222,5 @@ class BaseMicrophone(abc.ABC):
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
         self.close()
+        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)

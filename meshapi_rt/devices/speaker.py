@@ -53,6 +53,7 @@ class BaseSpeaker(abc.ABC):
         self._cutting: Lane | None = None
         self._began = False
         self._closed = False
+        self._stopped = False
         self._furthest = 0
         self.underruns = 0
         self.late = 0.0
@@ -269,10 +270,12 @@ class BaseSpeaker(abc.ABC):
     def close(self) -> None:
         """Let go of the device, at once; safe to call twice, and from any thread. See :meth:`drain`."""
         with self._lock:
-            self._position()
             first, self._closed = not self._closed, True
         if first:
             self._stop()
+            with self._lock:
+                self._position()
+                self._stopped = True
 
     @property
     def closed(self) -> bool:
@@ -291,14 +294,14 @@ class BaseSpeaker(abc.ABC):
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
         self.close()
+        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
 
     # -- below ---
 
     def _position(self) -> int:
         assert self._lock.locked()
-        if self._closed:
+        if self._stopped:
             return self._furthest  # what the device still held was dropped
         position = self._playback.position(time.monotonic())
         # The line behind a cut was not heard; a clear() that still waits will note that.
