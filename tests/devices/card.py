@@ -41,6 +41,7 @@ class Recorder:
     def __init__(self, sink: str, rate: int) -> None:
         arguments = ["--raw", "--format=s16le", f"--rate={rate}", "--channels=1", "--latency-msec=10"]
         self._process = subprocess.Popen(["parec", "-d", f"{sink}.monitor", *arguments], stdout=subprocess.PIPE)
+        self._rate = rate
         self._pieces: list[tuple[float, bytes]] = []
         self._running = threading.Event()
         self._thread = threading.Thread(target=self._record, daemon=True)
@@ -62,6 +63,17 @@ class Recorder:
     def silent_since(self, floor: int = 20) -> float:
         """Return when the last sound came, on the monotonic clock."""
         return max((at for at, piece in self._pieces if np.abs(_samples(piece)).max(initial=0) > floor), default=0.0)
+
+    def settle(self, begin: int = 0, pause: float = 0.15) -> NDArray[np.int16]:
+        """Wait until there was sound and then a pause; return what was recorded from sample *begin* on."""
+        end = time.monotonic() + LIMIT
+        while True:
+            assert time.monotonic() < end, "the sound did not come, or did not end"
+            samples = self.samples[begin:]
+            tail = samples[-round(pause * self._rate) :]
+            if np.abs(samples.astype(np.int32)).max(initial=0) > 20 and np.abs(tail.astype(np.int32)).max() <= 20:
+                return samples
+            time.sleep(0.01)
 
     def stop(self) -> NDArray[np.int16]:
         """End the recording and return it."""
@@ -85,6 +97,7 @@ class Sink:
         self.rate = rate
         # norewinds: without it an idle sink swallows up to two seconds before it sounds.
         arguments = [f"sink_name={name}", f"rate={rate}", f"channels={channels}", "norewinds=1"]
+        self._players: list[subprocess.Popen[bytes]] = []
         self._module: str | None = pactl("load-module", "module-null-sink", *arguments)
 
     @contextlib.contextmanager
@@ -102,10 +115,16 @@ class Sink:
         with tempfile.TemporaryFile() as source:
             source.write(samples.tobytes())
             source.seek(0)
-            return subprocess.Popen(["pacat", "-d", self.name, *arguments], stdin=source)
+            player = subprocess.Popen(["pacat", "-d", self.name, *arguments], stdin=source)
+        self._players.append(player)
+        return player
 
     def unplug(self) -> None:
         """Take it away."""
+        for player in self._players:
+            player.kill()
+            player.wait(LIMIT)
+        self._players.clear()
         if self._module is not None:
             module, self._module = self._module, None
             pactl("unload-module", module)
@@ -117,6 +136,8 @@ class Card:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
         self._sinks: list[Sink] = []
+        self._door: str | None = None
+        self._home = os.environ["PULSE_SERVER"]
 
     def sink(self, rate: int = 48_000, channels: int = 2) -> Sink:
         """Make a sink."""
@@ -135,6 +156,25 @@ class Card:
         sink = self.sink(rate, channels)
         self._monkeypatch.setenv("PULSE_SOURCE", f"{sink.name}.monitor")
         return sink
+
+    @contextlib.contextmanager
+    def door(self) -> Iterator[None]:
+        """Let devices opened within reach the sound server through a door of their own, which can be shut."""
+        with tempfile.TemporaryDirectory() as place:
+            socket = f"{place}/door"
+            self._door = pactl("load-module", "module-native-protocol-unix", "auth-anonymous=1", f"socket={socket}")
+            self._monkeypatch.setenv("PULSE_SERVER", f"unix:{socket}")
+            try:
+                yield
+            finally:
+                self.shut()
+                self._monkeypatch.setenv("PULSE_SERVER", self._home)
+
+    def shut(self) -> None:
+        """Shut the door: to who came through it, the device is gone."""
+        if self._door is not None:
+            door, self._door = self._door, None
+            pactl(f"--server={self._home}", "unload-module", door)
 
     def unplug(self) -> None:
         """Take everything away."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from meshapi_rt import pcm
 
-__all__ = ["find", "jump", "noise_ratio", "span", "speech", "tone"]
+__all__ = ["find", "jump", "noise_ratio", "sounding", "span", "speech", "tone"]
 
 
 def speech(seconds: float, rate: int = pcm.SAMPLE_RATE, seed: int = 1) -> NDArray[np.int16]:
@@ -34,10 +34,9 @@ def jump(samples: NDArray[np.int16]) -> int:
 
 
 def find(recording: NDArray[np.int16], signal: NDArray[np.int16]) -> int:
-    """Return where in a recording the signal begins, by its first 300 ms at 24 kHz or so."""
-    head = signal[:7200].astype(np.float64)
-    size = 1 << (recording.size + head.size).bit_length()
-    likeness = np.fft.irfft(np.fft.rfft(recording, size) * np.conj(np.fft.rfft(head, size)), size)
+    """Return where in a recording the signal begins most likely."""
+    size = 1 << (recording.size + signal.size).bit_length()
+    likeness = np.fft.irfft(np.fft.rfft(recording, size) * np.conj(np.fft.rfft(signal, size)), size)
     return int(np.argmax(likeness[: recording.size]))
 
 
@@ -50,6 +49,15 @@ def noise_ratio(recording: NDArray[np.int16], signal: NDArray[np.int16], edge: i
     wanted = signal.astype(np.float64)[edge:-edge]
     error = heard[edge:-edge] - wanted
     return float(10 * np.log10((error @ error + 1e-9) / (wanted @ wanted)))
+
+
+def sounding(recording: NDArray[np.int16], rate: int, floor: int = 20) -> float:
+    """Return how many milliseconds of a recording hold sound; pauses of 5 ms and more do not count."""
+    loud = np.flatnonzero(np.abs(recording.astype(np.int32)) > floor)
+    if not loud.size:
+        return 0.0
+    steps = np.diff(loud)
+    return 1000 * float(1 + steps[steps < rate // 200].sum()) / rate
 
 
 def span(recording: NDArray[np.int16], floor: int = 20) -> tuple[int, int]:

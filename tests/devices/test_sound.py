@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import random
 import statistics
 import subprocess
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +22,8 @@ from meshapi_rt.devices import Heard, Microphone, Speaker, devices
 from meshapi_rt.errors import DeviceError, TimedOut
 from meshapi_rt.local import LocalServer
 
-from .card import Card, Recorder, pactl
-from .signals import jump, noise_ratio, span, speech, tone
+from .card import Card, Recorder
+from .signals import jump, noise_ratio, sounding, span, speech, tone
 
 LIMIT = 15.0
 SAFE = 0.1  # seconds of latency, where it is not what is tested: a busy machine leaves no gaps
@@ -62,31 +60,31 @@ def play(card: Card, signal: NDArray[np.int16], rate: int, channels: int) -> tup
                 speaker.write(data[start : start + size], "item")
                 start += size
             speaker.drain(LIMIT)
-            time.sleep(0.1)  # what was heard has to reach the recorder
+            recording = recorder.settle()
             heard, gaps = speaker.heard("item"), speaker.dropouts + speaker.underruns
         if not gaps:
             break
-    return recorder.samples, heard
+    return recording, heard
 
 
 @formats
 def test_speaker(card: Card, rate: int, channels: int) -> None:
     """What is written is heard complete, in order, without gaps and without clicks, at any rate of the device."""
-    signal = speech(1.2)
+    signal = speech(0.8)
 
     recording, heard = play(card, signal, rate, channels)
 
     wanted = at(signal, rate)
     start, end = span(recording)
     assert noise_ratio(recording, wanted, rate * FADE_MS // 1000) < -40
-    assert abs((end - start) / rate - 1.2) < 0.02
+    assert abs((end - start) / rate - 0.8) < 0.02
     assert jump(recording) <= jump(wanted) * 1.05 + 2
     assert heard.complete
-    assert heard.ms == 1200
+    assert heard.ms == 800
 
 
-def cuts(speaker: Speaker, recorder: Recorder, count: int) -> Iterator[tuple[Heard, float, int]]:
-    """Cut answers off at random moments; yield what was told, when silence came, and what was recorded."""
+def cuts(speaker: Speaker, recorder: Recorder, count: int) -> Iterator[tuple[Heard, float, float]]:
+    """Cut answers off at random moments; yield what was told, when silence came, and the ms recorded."""
     moments = random.Random(7)
     for number in range(count):
         begin = recorder.samples.size
@@ -95,18 +93,20 @@ def cuts(speaker: Speaker, recorder: Recorder, count: int) -> Iterator[tuple[Hea
         time.sleep(moments.uniform(0.02, 0.35))
         asked = time.monotonic()
         (told,) = speaker.clear()
-        time.sleep(0.25)
-        start, end = span(recorder.samples[begin:])
-        yield told, recorder.silent_since() - asked, end - start
+        recorded = sounding(recorder.settle(begin), 48_000)
+        yield told, recorder.silent_since() - asked, recorded
 
 
 def test_clear_is_the_truth(card: Card) -> None:
     """What clear() says was heard is what was recorded, within 20 ms; silence comes within 50 ms."""
-    sink = card.speaker(48_000)
-    with sink.recorded() as recorder, Speaker("pulse", rate=48_000) as speaker:
-        results = list(cuts(speaker, recorder, 7))
+    for _ in range(TRIES):
+        sink = card.speaker(48_000)
+        with sink.recorded() as recorder, Speaker("pulse", rate=48_000) as speaker:
+            results = list(cuts(speaker, recorder, 6))
+            if not speaker.dropouts:
+                break
 
-    off = sorted(abs(told.ms - 1000 * recorded / 48_000) for told, _, recorded in results)
+    off = sorted(abs(told.ms - recorded) for told, _, recorded in results)
     assert off[-2] <= 20, off
     assert off[-1] <= 60, off
     assert statistics.median(silence for _, silence, _ in results) <= 0.05
@@ -131,18 +131,16 @@ def test_underrun(card: Card) -> None:
         with sink.recorded() as recorder, Speaker("pulse", rate=48_000, latency=SAFE) as speaker:
             speaker.write(tone(0.3), "item")
             wait_until(lambda: not speaker.playing)
-            time.sleep(0.1)
+            time.sleep(0.05)
             speaker.write(tone(0.3), "item")
             speaker.drain(LIMIT)
-            time.sleep(0.1)
+            recording = recorder.settle(pause=0.2)
             if not speaker.dropouts:
                 break
 
-    recording = recorder.samples
-    loud = np.abs(recording.astype(np.int32)) > 20
     assert speaker.underruns == 1
     assert speaker.heard("item").ms == 600
-    assert abs(loud.sum() / 48_000 - 0.6) < 0.02
+    assert abs(sounding(recording, 48_000) - 600) < 20
     assert jump(recording) <= jump(at(tone(0.5), 48_000)) + 8000 / (48_000 * FADE_MS / 1000)
 
 
@@ -169,20 +167,38 @@ def test_dropouts(card: Card) -> None:
 # -- listening ---
 
 
+def listen(microphone: Microphone) -> list[bytes]:
+    """Return blocks until there was sound and then 150 ms of silence."""
+    blocks, silent, heard = [], 0, False
+    while not heard or silent < 8:
+        blocks.append(microphone.read(timeout=LIMIT))
+        loud = microphone.level > -60
+        heard |= loud
+        silent = 0 if loud else silent + 1
+    return blocks
+
+
+def hear(card: Card, signal: NDArray[np.int16], rate: int, channels: int, form: str) -> tuple[list[bytes], float]:
+    """Say a signal; return the blocks and how old the last one was. A recorder beside it tells what was to be heard."""
+    for _ in range(TRIES):
+        sink = card.microphone(rate, channels)
+        with sink.recorded() as recorder, Microphone("pulse", rate=rate, format=form) as microphone:
+            microphone.read(timeout=LIMIT)
+            sink.play(at(signal, rate))
+            blocks = listen(microphone)
+            behind = time.monotonic() - microphone.captured_at
+            said = recorder.settle()
+            if not microphone.overruns and noise_ratio(said, at(signal, rate), rate // 200) < -40:
+                break  # else the player was too slow, or we
+    return blocks, behind
+
+
 @formats
 def test_microphone(card: Card, rate: int, channels: int) -> None:
     """What is said is heard complete, in order, without gaps and without clicks, at any rate of the device."""
-    signal = speech(1.2, seed=2)
-    for _ in range(TRIES):
-        sink = card.microphone(rate, channels)
-        with Microphone("pulse", rate=rate) as microphone:
-            microphone.read(timeout=LIMIT)
-            player = sink.play(np.concatenate((at(signal, rate), np.zeros(rate // 10, np.int16))))
-            blocks = [microphone.read(timeout=LIMIT) for _ in range(95)]
-            player.wait(LIMIT)
-            behind = time.monotonic() - microphone.captured_at
-            if not microphone.overruns:
-                break
+    signal = speech(0.8, seed=2)
+
+    blocks, behind = hear(card, signal, rate, channels, "audio/pcm")
 
     recording = np.frombuffer(b"".join(blocks), "<i2")
     wanted = pcm.resample(at(signal, rate), rate, 24_000)
@@ -194,15 +210,9 @@ def test_microphone(card: Card, rate: int, channels: int) -> None:
 
 def test_microphone_in_g711(card: Card) -> None:
     """Blocks of G.711 hold what is said at 8 kHz."""
-    signal = speech(0.6, seed=3)
-    for _ in range(TRIES):
-        sink = card.microphone(48_000)
-        with Microphone("pulse", rate=48_000, format="audio/pcmu") as microphone:
-            microphone.read(timeout=LIMIT)
-            sink.play(at(signal, 48_000)).wait(LIMIT)
-            blocks = [microphone.read(timeout=LIMIT) for _ in range(50)]
-            if not microphone.overruns:
-                break
+    signal = speech(0.4, seed=3)
+
+    blocks, _ = hear(card, signal, 48_000, 2, "audio/pcmu")
 
     assert {len(block) for block in blocks} == {160}
     assert noise_ratio(pcm.ulaw_decode(b"".join(blocks)), pcm.resample(signal, 24_000, 8000), 100) < -25
@@ -226,14 +236,13 @@ def test_mute_and_pause(card: Card) -> None:
     """A muted device gives silence and its level; a paused one gives nothing, and later only what is new."""
     sink = card.microphone(48_000)
     with Microphone("pulse", rate=48_000) as microphone:
-        player = sink.play(tone(4.0, 48_000))
+        sink.play(tone(10.0, 48_000))
         wait_until(lambda: bool(microphone.read(timeout=LIMIT)) and microphone.level > -20)
         microphone.mute = True
         muted = microphone.read(timeout=LIMIT)
         level = microphone.level
         microphone.mute = False
         microphone.pause()
-        wait_until(lambda: microphone.waiting == 0 or not microphone.read(timeout=LIMIT))
         with contextlib.suppress(TimedOut):
             while True:
                 microphone.read(timeout=0.15)
@@ -241,8 +250,6 @@ def test_mute_and_pause(card: Card) -> None:
         resumed = time.monotonic()
         block = microphone.read(timeout=LIMIT)
         captured = microphone.captured_at
-        player.kill()
-        player.wait(LIMIT)
 
     assert muted == bytes(960)
     assert level > -20
@@ -319,13 +326,13 @@ def test_rate_that_is_none(card: Card) -> None:
 
 
 def test_speaker_unplugged(card: Card) -> None:
-    """A speaker that is taken away is an error at the next call; the session that it served lives on."""
-    sink = card.speaker(48_000)
+    """A speaker that goes away is an error at the next call; the session that it served lives on."""
+    card.speaker(48_000)
     with LocalServer() as server, server.client().realtime.connect(model="any/model") as session:
-        with Speaker("pulse", rate=48_000) as speaker:
+        with card.door(), Speaker("pulse", rate=48_000) as speaker:
             speaker.write(speech(2.0), "item")
             wait_until(lambda: speaker.position > 0)
-            sink.unplug()
+            card.shut()
             with pytest.raises(DeviceError, match="has stopped: it was unplugged") as caught:
                 speaker.drain(LIMIT)
             (told,) = speaker.clear()
@@ -337,21 +344,28 @@ def test_speaker_unplugged(card: Card) -> None:
     assert speaker.heard("item") == told
 
 
-def test_microphone_unplugged(card: Card, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A microphone whose sound server goes away is an error at the next read, not a read that waits for ever."""
+def test_microphone_unplugged(card: Card) -> None:
+    """A microphone that goes away is an error at the next read, not a read that waits for ever."""
     card.microphone(48_000)
-    socket = tmp_path / "door"
-    door = pactl("load-module", "module-native-protocol-unix", "auth-anonymous=1", f"socket={socket}")
-    home = os.environ["PULSE_SERVER"]
-    monkeypatch.setenv("PULSE_SERVER", f"unix:{socket}")
-    with Microphone("pulse", rate=48_000) as microphone:
+    with card.door(), Microphone("pulse", rate=48_000) as microphone:
         microphone.read(timeout=LIMIT)
-        monkeypatch.setenv("PULSE_SERVER", home)
-        pactl("unload-module", door)
+        card.shut()
 
         with pytest.raises(DeviceError, match="unplugged"):
             while True:
                 microphone.read(timeout=LIMIT)
+
+
+def test_sink_unplugged(card: Card) -> None:
+    """When the sink that is played into is taken away, the sound server plays elsewhere, or there is an error."""
+    sink = card.speaker(48_000)
+    with Speaker("pulse", rate=48_000) as speaker:
+        speaker.write(speech(1.0), "item")
+        wait_until(lambda: speaker.position > 0)
+        sink.unplug()
+
+        with contextlib.suppress(DeviceError):
+            speaker.drain(LIMIT)
 
 
 def test_exit_without_close(card: Card) -> None:
