@@ -6,6 +6,7 @@ Errors of PortAudio, and of its absence, become :class:`.DeviceError` here, one 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
@@ -92,15 +93,21 @@ def _sounddevice() -> Any:
     return sounddevice
 
 
-def devices() -> list[Device]:
-    """Return the sound devices of this machine, as they were when this process first asked.
+def devices(*, refresh: bool = False) -> list[Device]:
+    """Return the sound devices of this machine.
+
+    Args:
+        refresh: Look for devices that have come or gone since this process first asked. Everything in this process
+            that uses PortAudio has to be closed before.
 
     Raises:
-        DeviceError: PortAudio is missing, or failed.
+        DeviceError: PortAudio is missing, or failed; or a refresh is asked for while a device is open.
         MissingExtraError: sounddevice is not installed.
     """
     sd = _sounddevice()
     try:
+        if refresh:
+            _start_again(sd)
         apis = sd.query_hostapis()
         default_input, default_output = sd.default.device
         # -1 where a program has set no default of its own: then the first interface's counts.
@@ -122,6 +129,15 @@ def devices() -> list[Device]:
         ]
     except sd.PortAudioError as exc:
         raise DeviceError(f"the sound devices cannot be listed: {_reason(exc)}; {_remedy(_REFUSED)}") from exc
+
+
+def _start_again(sd: Any) -> None:
+    with _open_lock:
+        if _open:
+            names = ", ".join(repr(stream.device.name) for stream in _open)
+            raise DeviceError(f"devices cannot be looked for while one is open: close {names} first")
+        sd._terminate()
+        sd._initialize()
 
 
 def choose(wanted: DeviceId, kind: Kind) -> Device:
@@ -178,6 +194,11 @@ def _named(wanted: str, able: list[Device], kind: Kind) -> list[Device]:
     return found
 
 
+# Guards _open, and that nobody opens a device while PortAudio starts again.
+_open_lock = threading.Lock()
+_open: set[Stream] = set()
+
+
 class Stream:
     """An open device: when it runs, its callback is called by a thread of its own."""
 
@@ -204,6 +225,8 @@ class Stream:
             self._stream.abort(ignore_errors=True)
         finally:
             self._stream.close(ignore_errors=True)
+            with _open_lock:
+                _open.discard(self)
 
 
 def open_stream(
@@ -233,22 +256,25 @@ def open_stream(
     sd = _sounddevice()
     make = sd.InputStream if kind == "input" else sd.OutputStream
     try:
-        stream = make(
-            samplerate=rate,
-            blocksize=round(rate * block),
-            device=device.number,
-            channels=min(2, device.channels(kind)),  # one channel alone is refused by some devices
-            dtype="int16",
-            latency=latency,
-            callback=callback,
-            finished_callback=finished,
-        )
+        with _open_lock:
+            made = make(
+                samplerate=rate,
+                blocksize=round(rate * block),
+                device=device.number,
+                channels=min(2, device.channels(kind)),  # one channel alone is refused by some devices
+                dtype="int16",
+                latency=latency,
+                callback=callback,
+                finished_callback=finished,
+            )
+            stream = Stream(made, device, sd.PortAudioError)
+            _open.add(stream)
     except (sd.PortAudioError, ValueError) as exc:
         name = _NAMES[kind]
         raise DeviceError(
             f"the {name} {device.name!r} cannot be opened at {rate} Hz: {_reason(exc)}; {_remedy(_REFUSED)}"
         ) from exc
-    return Stream(stream, device, sd.PortAudioError)
+    return stream
 
 
 def _reason(exc: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from meshapi_rt.devices import Microphone, Speaker, devices, sound
 from meshapi_rt.devices.cards import Device, Kind, find
-from meshapi_rt.errors import DeviceError, MissingExtraError
+from meshapi_rt.errors import DeviceError, MissingExtraError, TimedOut
 
 from ..faces import CLI, LIMIT, environment
 from .signals import tone
@@ -138,7 +139,14 @@ class StandIn(SimpleNamespace):
     def __init__(self) -> None:
         super().__init__(PortAudioError=PortAudioError, default=SimpleNamespace(device=(-1, -1), hostapi=0))
         self.streams: list[Stream] = []
+        self.starts = 0
         self.refusal: Exception | None = None
+
+    def _terminate(self) -> None:
+        self.starts -= 1
+
+    def _initialize(self) -> None:
+        self.starts += 2
 
     def query_hostapis(self) -> Any:
         """Return one interface."""
@@ -179,6 +187,28 @@ def test_listed(stand_in: StandIn) -> None:
     assert (only.name, only.api, only.inputs, only.outputs, only.rate) == ("Headset", "Core", 1, 6, 48_000)
     assert only.default_input
     assert only.default_output
+
+
+def test_refresh(stand_in: StandIn) -> None:
+    """Devices that came later are found on request, but not while one is open."""
+    with Speaker(), pytest.raises(DeviceError, match="close 'Headset' first"):
+        devices(refresh=True)
+    assert stand_in.starts == 0
+
+    assert len(devices(refresh=True)) == 1
+    assert stand_in.starts == 1
+
+
+def test_digital_silence(stand_in: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+    """A microphone that gives zeros and nothing else is told in the log, once; that is how some systems refuse it."""
+    with Microphone() as microphone:
+        call = stand_in.streams[0].options["callback"]
+        for _ in range(700):
+            call(np.zeros((480, 1), np.int16), 480, times(), False)
+            with contextlib.suppress(TimedOut):
+                microphone.read(timeout=0)
+
+    assert caplog.text.count("gave nothing but zeros for 3 s; if it should hear something: ") == 1
 
 
 def test_channels(stand_in: StandIn) -> None:

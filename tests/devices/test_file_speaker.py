@@ -66,6 +66,45 @@ def test_clear_is_the_truth(speed: float) -> None:
     assert not told.complete
 
 
+def test_from_many_threads() -> None:
+    """Whatever threads write, clear and ask at once, every sample is heard, cut off or late, and none twice."""
+    written, cut, stop = [0] * 3, [0], threading.Event()
+
+    def write(number: int) -> None:
+        turn = 0
+        while not stop.is_set():
+            speaker.write(SPEECH[:1000], f"item{number}.{turn // 7}")
+            written[number] += 1000
+            turn += 1
+            time.sleep(0.002)
+
+    def clear() -> None:
+        while not stop.is_set():
+            cut[0] += sum(heard.total - heard.samples for heard in speaker.clear())
+            time.sleep(0.02)
+
+    with FileSpeaker(speed=8.0) as speaker:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+        threads.append(threading.Thread(target=clear))
+        for thread in threads:
+            thread.start()
+        positions = []
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            positions.append(speaker.position)
+        stop.set()
+        for thread in threads:
+            thread.join(LIMIT)
+        speaker.drain(LIMIT)
+        turns = [f"item{number}.{turn}" for number in range(3) for turn in range(written[number] // 7000 + 1)]
+        heard = sum(speaker.heard(item).samples for item in turns)
+
+    assert positions == sorted(positions)
+    assert heard + cut[0] + round(speaker.late * 24_000) == sum(written)
+    assert heard > 0
+    assert jump(speaker.audio) <= jump(SPEECH) + 14_000 / FADE
+
+
 def test_faster() -> None:
     """At eight times the speed everything is the same, eight times sooner."""
     with FileSpeaker(speed=8.0) as speaker:
