@@ -76,6 +76,26 @@ def test_needed(rate_in: int, rate_out: int, wanted: list[int]) -> None:
 
 
 @rates
+def test_rush(rate_in: int, rate_out: int) -> None:
+    """Outputs that are rushed are the next ones; those behind them are as if nothing had happened."""
+    source = sines(rate_in, 0.2 * min(rate_in, rate_out)).astype(np.int16)
+    calm, hurried = Resampler(rate_in, rate_out), Resampler(rate_in, rate_out)
+    whole = np.concatenate((calm.push(source), calm.flush()))
+
+    first = hurried.push(source[:3000])
+    pending = hurried.pending
+    rushed = hurried.rush(pending // 2)
+    rest = np.concatenate((hurried.push(source[3000:]), hurried.flush()))
+
+    made = np.concatenate((first, rushed, rest))
+    assert rushed.size == pending // 2
+    assert hurried.rush(5).size == 0
+    assert np.array_equal(made[: first.size], whole[: first.size])
+    assert np.array_equal(rest, whole[first.size + rushed.size :])
+    assert np.abs(made.astype(int) - whole).max(initial=0) < 2500  # the filter rings where it sees silence
+
+
+@rates
 def test_delay(rate_in: int, rate_out: int) -> None:
     """What comes out is at most 32 samples of the lower rate, and one, behind what went in."""
     resampler = Resampler(rate_in, rate_out)

@@ -106,6 +106,16 @@ class Reel:
             self.pulled += part.size * pcm.SAMPLE_RATE // self._source_rate
             self._add(resampler.push(part))
 
+    def complete(self, frames: int) -> None:
+        """Make so many frames ready without waiting for what follows them, fewer if the sound ends before."""
+        missing = frames - self._ready.size
+        if missing <= 0 or self._resampler is None:
+            return
+        if self._resampler.pending > missing:
+            self._add(self._resampler.rush(missing))
+        else:
+            self.finish()
+
     def finish(self) -> None:
         """Make ready what the filter holds back: the sound ends here, or goes on later from silence."""
         if self._resampler is not None:

@@ -107,8 +107,7 @@ class Playback:
 
     def _play(self, reel: Reel, frames: int) -> NDArray[np.int16]:
         reel.fill(frames + self._fade)
-        if reel.ready < frames:
-            reel.finish()
+        reel.complete(frames)
         left = reel.left
         sound = self._shape(reel.take(frames), left)
         self.sounding = sound.size == frames
@@ -121,8 +120,7 @@ class Playback:
         """Fade out what sounds; another lane comes next."""
         length = min(self._fade, frames) if self.sounding else 0
         reel.fill(length)
-        if reel.ready < length:
-            reel.finish()
+        reel.complete(length)
         sound = reel.take(length)
         sound = self._shape(sound, sound.size)
         self.sounding = False

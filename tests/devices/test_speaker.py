@@ -54,7 +54,8 @@ def test_pieces_in_order(cuts: list[int], block: int, odd: bool) -> None:
     speaker.finish()
     speaker.play(signal.size // block + 2, block)
 
-    assert np.array_equal(speaker.audio[FADE : signal.size - FADE], signal[FADE:-FADE])
+    whole = slice(FADE, max(FADE, signal.size - FADE))
+    assert np.array_equal(speaker.audio[whole], signal[whole])
     assert silent(speaker.audio[signal.size :])
     assert speaker.heard("item").complete
     assert speaker.heard("item").total == signal.size
@@ -207,7 +208,9 @@ def test_no_clicks(rate: int, moves: list[tuple[str, int]]) -> None:
     speaker.play(400)
 
     totals = [speaker.heard(f"item{number}") for number in range(item + 1)]
-    assert jump(speaker.audio) <= 8000 / (rate * 0.005) * 2.2 + 2  # a gain that rises during a fade, and rounding
+    assert (
+        jump(speaker.audio) <= 8000 / (rate * 0.005) * 3 + 2
+    )  # a gain that rises during a fade; the ringing of a step
     assert sum(heard.total for heard in totals) == written
     assert sum(heard.samples for heard in totals) == written - cut
     speaker.close()
