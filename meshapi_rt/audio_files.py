@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from . import pcm
 from .errors import AudioFileError, AudioFormatError, MissingExtraError
 
-__all__ = ["read", "wav_bytes", "write"]
+__all__ = ["WavWriter", "read", "wav_bytes", "write"]
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
@@ -108,16 +108,66 @@ def wav_bytes(audio: pcm.AudioLike, rate: int = pcm.SAMPLE_RATE) -> bytes:
     data = pcm.to_bytes(audio)
     if len(data) > _LONGEST:
         raise AudioFileError(f"audio has {len(data)} bytes, and a WAV file holds {_LONGEST}; write it in parts")
+    return _header(len(data), rate) + data
+
+
+def _header(length: int | None, rate: int) -> bytes:
+    """Return what stands before *length* bytes of samples; ``None`` says that nobody knows how many there will be."""
     width = pcm.BYTES_PER_SAMPLE
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, rate, int(rate) * width, width, 8 * width)
-    return b"".join(
-        (
-            struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE"),
-            fmt,
-            struct.pack("<4sI", b"data", len(data)),
-            data,
-        )
-    )
+    riff, data = (_UNKNOWN_SIZE,) * 2 if length is None else (36 + length, length)
+    return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + fmt + struct.pack("<4sI", b"data", data)
+
+
+class WavWriter:
+    """A 16-bit mono WAV file that grows while it is written; readable at any time, also after a crash.
+
+    Args:
+        path: Where; a file that may be there is replaced.
+        rate: What the header says, 1000 to 1000000. Nothing is resampled.
+
+    Raises:
+        AudioFileError: The file cannot be written; from every method.
+        ValueError: *rate* is out of range.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, rate: int = pcm.SAMPLE_RATE) -> None:
+        _check_rate(rate)
+        self._name = _name(path)
+        self._rate = rate
+        self._length = 0
+        try:
+            self._file = Path(path).open("wb")  # noqa: SIM115 - closed by close()
+            self._put(_header(None, rate))
+        except (OSError, ValueError) as exc:
+            raise AudioFileError(f"cannot write {self._name}: {_reason(exc)}") from exc
+
+    def write(self, audio: pcm.AudioLike) -> None:
+        """Add audio, what :func:`pcm.as_int16` takes.
+
+        Raises:
+            AudioFormatError: As :func:`pcm.as_int16`. The file is as before.
+        """
+        data = pcm.to_bytes(audio)
+        if self._length + len(data) > _LONGEST:
+            raise AudioFileError(f"{self._name} is full: a WAV file holds {_LONGEST} bytes of samples")
+        self._put(data)
+        self._length += len(data)
+
+    def close(self) -> None:
+        """Complete the header and close the file; safe to call twice."""
+        if self._file.closed:
+            return
+        with self._file:
+            self._file.seek(0)
+            self._put(_header(self._length, self._rate))
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except (OSError, ValueError) as exc:  # ValueError: it is closed
+            raise AudioFileError(f"cannot write {self._name}: {_reason(exc)}") from exc
 
 
 def _check_rate(rate: int) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "ConnectRefused",
     "ConnectTimeout",
     "ConnectionLost",
+    "DeviceError",
     "ErrorKind",
     "EventError",
     "MeshAPIError",
@@ -84,6 +85,13 @@ class AudioFormatError(MeshAPIError, ValueError):
 
 class AudioFileError(MeshAPIError, ValueError):
     """A file that cannot be read as audio, or audio that cannot be written as asked."""
+
+
+class DeviceError(MeshAPIError, OSError):
+    """A microphone or speaker that cannot be found or opened, or that stopped. A session lives on."""
+
+    def _told(self) -> str:
+        return str(self.args[0])
 
 
 class EventError(MeshAPIError, ValueError):

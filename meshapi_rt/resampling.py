@@ -86,23 +86,30 @@ class Resampler:
             self._given = self._taken
             return samples
         self._held = np.concatenate((self._held, samples.astype(np.float32)))
-        return self._convert((self._taken - self._half) * self._up)
+        return self._convert(-((self._half - self._taken) * self._up // self._down))
+
+    def rush(self, outputs: int) -> NDArray[np.int16]:
+        """Return the next *outputs* of those pending now, as if silence followed; the stream goes on behind them."""
+        return self._ahead(min(self._given + outputs, self._total()))
 
     def flush(self) -> NDArray[np.int16]:
         """Return the rest of the stream, as if silence followed, and begin another one."""
-        rest = np.empty(0, np.int16)
-        if self.pending:
-            self._held = np.concatenate((self._held, np.zeros(self._half, np.float32)))
-            rest = self._convert(self._taken * self._up)
+        rest = self._ahead(self._total())
         self.reset()
         return rest
+
+    def _ahead(self, end: int) -> NDArray[np.int16]:
+        self._held = np.concatenate((self._held, np.zeros(self._half, np.float32)))
+        made = self._convert(end)
+        self._held = self._held[: self._held.size - self._half]
+        return made
 
     def _total(self) -> int:
         return -(-self._taken * self._up // self._down)
 
-    def _convert(self, limit: int) -> NDArray[np.int16]:
-        """Compute the outputs before the moment *limit*, counted in the common multiple of both rates."""
-        end = max(self._given, min(self._total(), -(-limit // self._down)))
+    def _convert(self, end: int) -> NDArray[np.int16]:
+        """Compute the outputs up to the one with the number *end*."""
+        end = max(self._given, end)
         result = np.empty(end - self._given, np.int16)
         for start in range(self._given, end, _SLICE):
             part = result[start - self._given : start - self._given + _SLICE]

@@ -450,6 +450,40 @@ def test_a_device_is_not_removed(tmp_path: Path) -> None:
     assert link.is_char_device()
 
 
+def test_a_growing_file_can_be_read_at_any_time(tmp_path: Path) -> None:
+    """What was added so far can be read, also after a crash; once closed, the file is as if written at once."""
+    path = tmp_path / "a.wav"
+    writer = audio_files.WavWriter(path, rate=16_000)
+    writer.write(RAMP[:1000])
+    during = audio_files.read(path, rate=16_000)
+    writer.write(RAMP[1000:].tobytes())
+    writer.close()
+    writer.close()
+
+    assert np.array_equal(during, RAMP[:1000])
+    assert path.read_bytes() == audio_files.wav_bytes(RAMP, 16_000)
+    with pytest.raises(AudioFileError, match=r"cannot write .*a\.wav"):
+        writer.write(RAMP)
+
+
+def test_a_growing_file_refuses_what_it_cannot_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place that cannot be written, bad audio, and more than WAV can hold are told; the file stays good."""
+    with pytest.raises(AudioFileError, match="cannot write"):
+        audio_files.WavWriter(tmp_path)
+    with pytest.raises(ValueError, match="rate must be"):
+        audio_files.WavWriter(tmp_path / "a.wav", rate=0)
+    monkeypatch.setattr(audio_files, "_LONGEST", 100)
+    writer = audio_files.WavWriter(tmp_path / "a.wav")
+    with pytest.raises(AudioFormatError):
+        writer.write(b"odd")
+    with pytest.raises(AudioFileError, match="a WAV file holds 100 bytes"):
+        writer.write(RAMP)
+    writer.write(RAMP[:50])
+    writer.close()
+
+    assert np.array_equal(audio_files.read(tmp_path / "a.wav"), RAMP[:50])
+
+
 def test_what_wav_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sizes in the header have 32 bits; shown with a smaller limit."""
     monkeypatch.setattr(audio_files, "_LONGEST", 1_000)

@@ -108,7 +108,7 @@ class InputBuffer:
         detector = self._detector
         assert detector is not None
         origin = self._detector_ticks
-        for found in detector.feed(self._format.samples(data)):
+        for found in detector.feed(self._format.decode(data)):
             at = origin + found.ms * _TICKS_PER_MS
             if isinstance(found, Started):
                 self._drop_before(at - detector.prefix_padding_ms * _TICKS_PER_MS)

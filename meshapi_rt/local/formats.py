@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import pcm
+from .. import pcm, wire_format
 
 __all__ = ["FORMATS", "WireFormat", "format_of"]
 
@@ -49,51 +48,21 @@ def _round(samples: NDArray[np.float64]) -> NDArray[np.int16]:
     return np.clip(np.rint(samples), -32768, 32767).astype("<i2")
 
 
-@attrs.frozen
-class WireFormat:
-    """One of the three formats.
-
-    Attributes:
-        name: As in the session object.
-        rate: Samples per second.
-        width: Bytes per sample.
-    """
-
-    name: str
-    rate: int
-    width: int
-
-    @property
-    def bytes_per_ms(self) -> int:
-        """48 for PCM, 8 for G.711."""
-        return self.rate * self.width // 1000
-
-    def samples(self, data: bytes | bytearray) -> NDArray[np.int16]:
-        """Decode whole samples, at the rate of the format; an odd last byte of PCM is left out."""
-        if self.name == "audio/pcmu":
-            return pcm.ulaw_decode(bytes(data))
-        if self.name == "audio/pcma":
-            return pcm.alaw_decode(bytes(data))
-        return np.frombuffer(bytes(data), dtype="<i2", count=len(data) // 2)
+class WireFormat(wire_format.WireFormat):
+    """One of the three formats, and the way to and from it."""
 
     def to_pcm(self, data: bytes | bytearray) -> NDArray[np.int16]:
         """Decode to 24 kHz. The samples of ``audio/pcm`` come out as they are."""
-        samples = self.samples(data)
+        samples = self.decode(data)
         return samples if self.rate == pcm.SAMPLE_RATE else _to_24k(samples)
 
     def from_pcm(self, samples: NDArray[np.int16]) -> bytes:
         """Encode 24 kHz samples. Those of ``audio/pcm`` go in as they are."""
-        if self.name == "audio/pcmu":
-            return pcm.ulaw_encode(_to_8k(samples))
-        if self.name == "audio/pcma":
-            return pcm.alaw_encode(_to_8k(samples))
-        return samples.astype("<i2", copy=False).tobytes()
+        return self.encode(samples if self.rate == pcm.SAMPLE_RATE else _to_8k(samples))
 
 
 FORMATS: Mapping[str, WireFormat] = {
-    "audio/pcm": WireFormat("audio/pcm", pcm.SAMPLE_RATE, 2),
-    "audio/pcmu": WireFormat("audio/pcmu", 8000, 1),
-    "audio/pcma": WireFormat("audio/pcma", 8000, 1),
+    name: WireFormat(known.name, known.rate, known.width) for name, known in wire_format.FORMATS.items()
 }
 
 
