@@ -23,7 +23,7 @@ _NAMES = ("full", "quick", "smoke")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 if every turn of every client came to an end with the right bytes, else 1."""
-    asked = _arguments(argv)
+    asked = arguments(argv)
     if asked.list:
         print("\n".join(f"{row.key:20} {row.told}" for row in ROWS))
         return 0
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="How fast meshapi_rt is beside its peers."
     )
@@ -54,8 +55,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file")
     parser.add_argument("--rounds", type=int, help="rounds of every row")
     parser.add_argument("--without", action="append", default=[], metavar="CLIENT", help="leave one out; repeatable")
-    parser.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of all, in two minutes")
     parser.add_argument("--size", choices=_NAMES, default="full", help=argparse.SUPPRESS)
+    quick = "less of all, in two minutes"
+    parser.add_argument("--quick", dest="size", action="store_const", const="quick", default="full", help=quick)
     return parser.parse_args(argv)
 
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("trustme")
 pytest.importorskip("psutil")
 
-from benchmarks.__main__ import FULL, SMOKE, main
+from benchmarks.__main__ import FULL, SMOKE, arguments, main
 from benchmarks.rows import CORE, ROWS, SPEED, Goal, Row, tasks
 from benchmarks.run import Ports, available, compare, environment, python, server, turn
 
@@ -53,6 +53,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "| receive and decode deltas of 20 ms" in out
     assert {line["row"] for line in written["rows"]} == {"receive_20", "import"}
     assert written["machine"]["versions"]["numpy"]
+
+
+@pytest.mark.parametrize(("given", "size"), [([], "full"), (["--quick"], "quick"), (["--size=smoke"], "smoke")])
+def test_sizes(given: list[str], size: str) -> None:
+    """The whole is the default, and --quick asks for less."""
+    assert arguments(given).size == size
 
 
 def test_each_row_has_a_task() -> None:
