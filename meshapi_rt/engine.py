@@ -112,6 +112,7 @@ class Engine:
             binary_audio=options.binary_audio,
             reconnects=options.policy is not None,
             hooks=self,
+            hears=None if self.keeper is None else self._hears,
         )
         self._pump = Pump(self.inbox, self, counters, redact=redact)
         _engines.add(self)
@@ -157,14 +158,9 @@ class Engine:
             self.follower.sends(wire)
         return False
 
-    @property
-    def listens(self) -> bool:
-        """Whether the user's audio is to be kept."""
-        return self.keeper is not None and self.history.takes_pcm
-
-    def hears(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
+    def _hears(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
         """Keep the user's audio."""
-        if self.keeper is not None:
+        if self.keeper is not None and self.history.takes_pcm:
             self.keeper.appended(audio)
 
     # -- the reader's side: Keeper ---

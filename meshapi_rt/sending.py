@@ -49,15 +49,8 @@ class EventIds:
 class Hooks(Protocol):
     """What a session wants to know of what goes out."""
 
-    @property
-    def listens(self) -> bool:
-        """Whether it wants to hear the audio."""
-
     def settles(self, wire: dict[str, Any]) -> bool:
         """Look at an event, and tell whether it is settled here and must not go out."""
-
-    def hears(self, audio: bytes | memoryview | Mapping[str, Any]) -> None:
-        """Take note of audio that goes out now, raw or as an append event; in the order of the wire."""
 
 
 class Sender:
@@ -70,6 +63,7 @@ class Sender:
         binary_audio: Send audio as binary frames.
         reconnects: Whether a lost connection is followed by another.
         hooks: What the session wants to know before something goes out.
+        hears: Is told of audio that goes out, raw or as an append event, in the order of the wire; ``None``: nobody.
 
     Attributes:
         unsaid_audio: Audio was appended and not committed.
@@ -77,7 +71,15 @@ class Sender:
     """
 
     def __init__(
-        self, inbox: Inbox, claims: Claims, ids: EventIds, *, binary_audio: bool, reconnects: bool, hooks: Hooks
+        self,
+        inbox: Inbox,
+        claims: Claims,
+        ids: EventIds,
+        *,
+        binary_audio: bool,
+        reconnects: bool,
+        hooks: Hooks,
+        hears: Callable[[bytes | memoryview | Mapping[str, Any]], None] | None,
     ) -> None:
         self._inbox = inbox
         self._claims = claims
@@ -85,6 +87,7 @@ class Sender:
         self._binary_audio = binary_audio
         self._reconnects = reconnects
         self._hooks = hooks
+        self._hears = hears
         self._warned_of_beta = False
         self._make_lock()
         self._connection: Connection | None = None  # None in a gap
@@ -171,7 +174,7 @@ class Sender:
     def _mark(self, wire: Mapping[str, Any], claim: Claim | None) -> Callable[[], None] | None:
         """Return what is to be noted when the turn of an event has come, if anything is."""
         if wire["type"] == "input_audio_buffer.append":
-            return partial(self._hooks.hears, wire) if self._hooks.listens else None
+            return None if self._hears is None else partial(self._hears, wire)
         if claim is not None or self._claims.busy or wire["type"] == "session.update":
             return partial(self._claims.expect, Sent.of(wire, claim))
         return None
@@ -179,10 +182,10 @@ class Sender:
     def send_audio(self, audio: pcm.AudioLike, timeout: float | None) -> tuple[str, ...]:
         """Send audio, in pieces of 10 s at most; return the ids of the events."""
         wait = Wait(timeout)
-        self._check_open()
         whole = pcm.as_bytes(audio)
         if 0 < len(whole) <= _APPEND_BYTES:
             return self._append(whole, wait)
+        self._check_open()
         ids: list[str] = []
         for start in range(0, len(whole), _APPEND_BYTES):
             ids += self._append(whole[start : start + _APPEND_BYTES], wait)
@@ -190,7 +193,7 @@ class Sender:
 
     def _append(self, audio: bytes | memoryview, wait: Wait) -> tuple[str, ...]:
         """Send the audio of one event, or of one binary frame; return the event's id."""
-        mark = partial(self._hooks.hears, audio) if self._hooks.listens else None
+        mark = None if self._hears is None else partial(self._hears, audio)
         if self._binary_audio:
             ids: tuple[str, ...] = ()
             self._hand_over(bytes(audio), wait, text=False, mark=mark, perishable=True)
@@ -221,7 +224,7 @@ class Sender:
             if only is not None and (connection is not only or connection is broken):
                 self._check_open()
                 raise ConnectionLost("the connection that this was meant for is gone; nothing was sent")
-            if connection is None or connection is broken or self._inbox.ended is not None:
+            if connection is None or connection is broken:
                 connection = self._current(wait, broken, perishable=perishable)
             if connection is None:
                 return

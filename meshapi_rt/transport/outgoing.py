@@ -11,7 +11,7 @@ from ..errors import TimedOut
 from ..stats import Counters
 from ..waiting import Wait
 from .channel import Channel
-from .frames import BINARY, CLOSE, PONG, TEXT, FrameEncoder
+from .frames import CLOSE, PONG, FrameEncoder
 
 __all__ = ["CutOff", "NotSent", "Outgoing"]
 
@@ -125,9 +125,8 @@ class Outgoing:
             raise
 
     def _count(self, opcode: int, size: int) -> None:
-        assert self._frame_lock.locked()
         counters, now = self._counters, time.monotonic()
-        if opcode in (TEXT, BINARY):
+        if opcode < CLOSE:
             counters.last_event_sent = now
         counters.frames_sent += 1
         counters.bytes_sent += size
