@@ -52,6 +52,7 @@ class Sent:
         metadata: Of a ``response.create``.
         out_of_band: Whether the response is to stay out of the conversation.
         response_id: The response that was taken for the answer, where it echoes nothing that would prove it.
+        heir: Who gets the response, where somebody else asks for it: the call that a tool is run for.
     """
 
     event_id: str
@@ -61,6 +62,7 @@ class Sent:
     metadata: Mapping[str, Any] | None = None
     out_of_band: bool = False
     response_id: str | None = None
+    heir: Any = None
 
     @classmethod
     def of(cls, event: Mapping[str, Any], owner: object = None) -> Sent:

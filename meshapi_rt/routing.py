@@ -79,6 +79,7 @@ class Routing:
     def expect(self, sent: Sent) -> None:
         """Note an event that goes out now."""
         self.ledger.add(sent)
+        sent.heir = sent.owner or self._owners.get(str((sent.metadata or {}).get(TAG)))
         if sent.owner is None or sent.owner is ITSELF:
             return
         if sent.owner.whole:
@@ -157,7 +158,9 @@ class Routing:
             owner = self._adopt(kind, response_id, told)
         routed: Routed = [] if owner is None else [(owner, None)]
         if kind == "response.output_item.added" and owner is not None and owner.whole:
-            self._own(_text(_mapping(event, "item"), "id"), owner)
+            item = _mapping(event, "item")
+            self._own(_text(item, "id"), owner)
+            self._own(_text(item, "call_id"), owner)
         self._latest = response_id
         if kind == "response.done":
             self._latest = None
@@ -178,7 +181,7 @@ class Routing:
             sent = self.ledger.began(metadata, out_of_band, told=begins)
         owner = self._owners.get(str(metadata.get(TAG)))
         if sent is not None:
-            owner = owner or sent.owner
+            owner = owner or sent.heir
             if metadata or owner is None:  # beyond doubt, or of no interest
                 self._release(sent)
                 self.ledger.settle(sent)
@@ -222,7 +225,8 @@ class Routing:
         return None if sent is None else sent.owner
 
     def _item(self, kind: str, event: Mapping[str, Any]) -> Owner | None:
-        item_id = _text(_mapping(event, "item"), "id")
+        item = _mapping(event, "item")
+        item_id = _text(item, "id")
         if item_id is None:
             return None
         if kind.endswith(".done") and item_id in self._restored:
@@ -230,8 +234,10 @@ class Routing:
             return ITSELF
         self.ledger.answered("conversation.item.create", item_id)
         owner = self._owners.get(item_id)
+        if owner is None and item.get("type") == "function_call_output":
+            owner = self._owners.get(_text(item, "call_id") or "")
         if owner is not None and not owner.whole and kind.endswith(".done"):
-            del self._owners[item_id]
+            self._owners.pop(item_id, None)
         return owner
 
     def _transcription(self, _kind: str, event: Mapping[str, Any]) -> Owner | None:
