@@ -13,7 +13,22 @@ import attrs
 
 from .errors import RealtimeError, remedy
 
-__all__ = ["TAG", "Ledger", "Sent", "tagged"]
+__all__ = ["ANSWERED", "TAG", "Ledger", "Sent", "tagged"]
+
+ANSWERED = frozenset(
+    {
+        "session.update",
+        "input_audio_buffer.commit",
+        "input_audio_buffer.clear",
+        "conversation.item.create",
+        "conversation.item.retrieve",
+        "conversation.item.truncate",
+        "conversation.item.delete",
+        "response.create",
+        "response.cancel",
+    }
+)
+"""The client events that have an answer of their own (protocol.md 2.1)."""
 
 TAG = "meshapi_rt"  # the key in a response's metadata; its value is the event id of the response.create
 

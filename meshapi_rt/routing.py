@@ -65,7 +65,7 @@ class Routing:
         self._left: deque[tuple[float, str]] = deque()  # those of calls that are over, and until when they are known
         self._restored: set[str] = set()  # items whose conversation.item.done is still to come
         self._running: dict[str, Owner] = {}  # responses of calls
-        self._rates: deque[Owner] = deque()  # whose rate_limits.updated are still to come
+        self._rates: deque[Owner] = deque(maxlen=16)  # whose rate_limits.updated are still to come, if they do
         self._spoken: str | None = None  # the item that voice detection commits next
         self._latest: str | None = None  # the response that binary audio belongs to
 
