@@ -1,8 +1,9 @@
 """Realtime speech-to-speech sessions through the Mesh API gateway, for plain synchronous Python."""
 
+import importlib
 import logging
+from typing import TYPE_CHECKING, Any
 
-from .asking import ReplyStream
 from .client import MeshAPI, RealtimeConnectParams
 from .conversation import ContentPart, ConversationItem, ConversationView
 from .errors import (
@@ -27,13 +28,17 @@ from .handover import EventStream
 from .message import RealtimeMessage
 from .models import MODELS
 from .policy import ReconnectPolicy
-from .reply import Reply, Timings, ToolCall
 from .session import RealtimeSession
 from .shapes import NOT_GIVEN, ResponseOptions
 from .stats import SessionStats
-from .transcribing import SpokenTurn, Transcription
 from .usage import Rates, Tokens, Usage
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .reply import Reply, Timings
+    from .reply_stream import ReplyStream
+    from .tools import ToolCall
+    from .transcribing import SpokenTurn, Transcription
 
 __all__ = [
     "MODELS",
@@ -78,3 +83,23 @@ __all__ = [
 ]
 
 logging.getLogger("meshapi_rt").addHandler(logging.NullHandler())
+
+# What only some need is loaded when it is asked for: by its name here, or by the first call that makes one.
+_LATER = {
+    "Reply": "reply",
+    "ReplyStream": "reply_stream",
+    "SpokenTurn": "transcribing",
+    "Timings": "reply",
+    "ToolCall": "tools",
+    "Transcription": "transcribing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -2,78 +2,34 @@
 
 from __future__ import annotations
 
-import _thread
-import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from . import contents, pcm
 from .contents import Image, Input
-from .drafts import Piece
 from .engine import Engine
 from .errors import ConfigurationError
-from .exchange import Exchange, Question, answer
-from .pacing import Progress, stream_audio
-from .reply import Reply
 from .shapes import ResponseOptions, response_shape
 from .waiting import Wait
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Asking", "ReplyStream"]
+    from .exchange import Exchange
+    from .pacing import Progress
+    from .reply import Reply
+    from .reply_stream import ReplyStream
 
-
-class ReplyStream:
-    """An answer as it comes: iterate over it. Made by ``session.ask_stream``.
-
-    It yields text as it is written or said (``str``), audio (``int16`` samples at 24 kHz), and at the end the
-    :class:`Reply`. The question goes out when the first piece is asked for. Leaving the loop early and closing it
-    (``close()``, ``with``, or no reference left) cancels the reply.
-
-    Threads:
-        One thread at a time.
-    """
-
-    def __init__(self, exchange: Exchange, owner: object) -> None:
-        self._exchange = exchange
-        self._owner = owner  # the session: it must not be garbage while somebody listens
-
-    @property
-    def reply(self) -> Reply | None:
-        """The whole reply, once it has been yielded."""
-        return self._exchange.reply
-
-    def close(self) -> None:
-        """Cancel the reply if it has not ended. Any number of times."""
-        self._exchange.close()
-
-    def __enter__(self) -> ReplyStream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Piece | Reply]:
-        return self
-
-    def __next__(self) -> Piece | Reply:
-        piece = self._exchange.next()
-        if piece is None:
-            raise StopIteration
-        return piece
-
-    def __del__(self) -> None:
-        if self._exchange.is_open:
-            # On a thread of its own, started without a lock: garbage is collected on any thread, inside of any lock.
-            with contextlib.suppress(RuntimeError):  # the interpreter is about to exit
-                _thread.start_new_thread(self._exchange.close, ())
+__all__ = ["Asking"]
 
 
 class Asking:
-    """What can be asked: a part of the session's face."""
+    """What can be asked: a part of the session's face.
+
+    What does the work is loaded with the first question: importing the package costs a third less without it.
+    """
 
     _engine: Engine
 
@@ -121,7 +77,7 @@ class Asking:
         """
         wait = Wait(timeout, cancel)
         content = contents.Message(inputs, image, image_detail, rate)
-        return answer(self._exchange(content, conversation, wait, options))
+        return self._exchange(content, conversation, wait, options).answer()
 
     def ask_stream(
         self,
@@ -145,11 +101,15 @@ class Asking:
         Returns:
             An iterator over ``str``, arrays of ``int16`` samples at 24 kHz, and at the end the :class:`Reply`.
         """
+        from .reply_stream import ReplyStream  # noqa: PLC0415 - see the class
+
         wait = Wait(timeout, cancel)
         content = contents.Message(inputs, image, image_detail, rate)
         return ReplyStream(self._exchange(content, conversation, wait, options), self)
 
     def _exchange(self, content: contents.Message, conversation: str, wait: Wait, options: ResponseOptions) -> Exchange:
+        from .exchange import Exchange, Question  # noqa: PLC0415 - see the class
+
         history = self._engine.history
         if history.session_type == "transcription":
             raise ConfigurationError("a transcription session gives no answers: see client.transcribe()")
@@ -190,6 +150,8 @@ class Asking:
             AudioFormatError: It is no audio; likewise ``AudioFileError``. What came before it has been sent.
             MeshAPIError: As in :meth:`send_audio`.
         """
+        from .pacing import stream_audio  # noqa: PLC0415 - see the class
+
         return stream_audio(
             self._engine,
             source,

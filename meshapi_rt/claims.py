@@ -24,6 +24,7 @@ from .waiting import Wait
 __all__ = ["Arrival", "Claim", "Claims", "Facts"]
 
 _LOOK = 0.5  # seconds between two looks at what the reader writes without the lock
+_STUCK = 30.0  # seconds that a response is waited for before one is asked for beside it, which a server refuses
 
 
 class Facts(Protocol):
@@ -123,19 +124,22 @@ class Claim:
         """Wait for the right to ask for the conversation's one response; false when time is up.
 
         Calls get it in the order in which they came, and keep it until they close. A response that runs is waited
-        for.
+        for, but not for ever: its end may have got lost, and asking too early is harmless.
 
         Args:
             wait: How long.
             pause: Seconds that it takes at least, for a server that knows of a response which it did not tell of.
         """
         claims = self._claims
-        until = time.monotonic() + pause
         with claims.lock:
             if self not in claims.line:
                 claims.line.append(self)
-            while claims.line[0] is not self or claims.facts.answering is not None or time.monotonic() < until:
-                if not self._sleep(wait, max(0.0, until - time.monotonic()) or _LOOK):
+            while claims.line[0] is not self:
+                if not self._sleep(wait):
+                    return False
+            begin = time.monotonic()
+            while (since := time.monotonic() - begin) < pause or (claims.facts.answering and since < _STUCK):
+                if not self._sleep(wait, pause - since if since < pause else _LOOK):
                     return False
         return True
 
@@ -176,6 +180,12 @@ class Claim:
         assert self._claims.lock.locked()
         self._news.notify()
 
+    def end(self) -> None:
+        """Take nothing more."""
+        assert self._claims.lock.locked()
+        self.closed = True
+        self._arrivals.clear()
+
 
 class Claims:
     """The calls of one session that wait.
@@ -205,7 +215,7 @@ class Claims:
 
     def _make_lock(self) -> None:
         self.lock = threading.Lock()
-        self.line: deque[Claim] = deque()
+        self.line: list[Claim] = []
         self._routing = Routing(self.facts.knows)
 
     # -- calls ---
@@ -219,7 +229,7 @@ class Claims:
     def close(self, claim: Claim) -> None:
         """End a call; its response is cancelled if it has not ended, also where it only begins later."""
         with self.lock:
-            claim.closed = True  # each step may be done twice: Ctrl-C may have come between them
+            claim.end()  # each step may be done twice: Ctrl-C may have come between them
             self._routing.leave(claim, time.monotonic())
             if claim in self.line:
                 self.line.remove(claim)

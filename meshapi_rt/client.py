@@ -17,22 +17,21 @@ from .contents import Image, Input
 from .endpoint import headers_to_send, realtime_url
 from .engine import Engine, Options
 from .errors import ConfigurationError
-from .exchange import answer
 from .models import MODELS
 from .policy import ReconnectPolicy
-from .reply import Reply
 from .secret import Secret
 from .session import RealtimeSession
 from .shapes import ResponseOptions
 from .stats import Counters
-from .transcribing import Transcription, transcribe, turn_detection_for
 from .transport import Connection
 from .waiting import Deadline, Wait, seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .reply import Reply
     from .tools.tool import Approve, Tool
+    from .transcribing import Transcription
 
 __all__ = ["MeshAPI", "Realtime", "RealtimeConnectParams"]
 
@@ -266,7 +265,7 @@ class MeshAPI:
         wait = Wait(timeout, cancel)
         with self.realtime.connect(model=model, timeout=_for_connect(wait), cancel=cancel) as session:
             content = contents.Message(inputs, image, image_detail, rate)
-            return answer(session._exchange(content, "auto", wait, options))
+            return session._exchange(content, "auto", wait, options).answer()
 
     def transcribe(
         self,
@@ -299,6 +298,8 @@ class MeshAPI:
             TimedOut: Time was up.
             AudioFormatError: It is no audio; likewise ``AudioFileError``.
         """
+        from .transcribing import transcribe, turn_detection_for  # noqa: PLC0415 - few need it
+
         wait = Wait(timeout, cancel)
         wanted = {"model": transcription} if isinstance(transcription, str) else dict(transcription)
         turns = turn_detection_for(str(wanted.get("model")), turn_detection)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from . import audio_files, pcm
+from . import pcm
 from .errors import AudioFormatError, ConfigurationError, EventError
 from .wire_format import format_named
 
@@ -58,6 +58,8 @@ def wire_audio(audio: Path | pcm.AudioLike, rate: int, audio_format: str) -> byt
     """
     wanted = format_named(audio_format)
     if isinstance(audio, os.PathLike):
+        from . import audio_files  # noqa: PLC0415 - few need it
+
         samples = audio_files.read(_audio_path(Path(audio)), rate=wanted.rate)
     else:
         samples = pcm.resample(audio, rate, wanted.rate)

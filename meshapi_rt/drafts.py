@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from . import pcm
 from .message import RealtimeMessage
-from .reply import Reply, Timings, ToolCall
+from .reply import Reply, Timings
 from .resampling import Resampler
 from .retired import AUDIO_DELTAS, current_name
+from .tools.calls import ToolCall
+from .usage import Usage
 from .wire_format import FORMATS
 
-__all__ = ["Draft", "Piece"]
+__all__ = ["Draft", "Piece", "reply_of"]
 
 Piece: TypeAlias = "str | NDArray[np.int16]"
 """Text as it is written or said, or audio: ``int16`` samples at 24 kHz."""
@@ -52,6 +54,11 @@ class Draft:
     Args:
         response_id: Which one.
         wire_format: The session's output format.
+
+    Attributes:
+        first_text: When its first text or transcript came, on the monotonic clock.
+        first_audio: Likewise.
+        ended: When it ended.
     """
 
     def __init__(self, response_id: str, wire_format: str) -> None:
@@ -60,10 +67,10 @@ class Draft:
         self._texts: dict[_Place, str] = {}
         self._transcripts: dict[_Place, str] = {}
         self._voices: dict[_Place, _Voice] = {}
-        self._first_text: float | None = None
-        self._first_audio: float | None = None
+        self.first_text: float | None = None
+        self.first_audio: float | None = None
         self._done: Mapping[str, Any] | None = None
-        self._ended = 0.0
+        self.ended = 0.0
 
     @property
     def is_done(self) -> bool:
@@ -76,10 +83,9 @@ class Draft:
         return sum(part.size for voice in self._voices.values() for part in voice.samples) / pcm.SAMPLE_RATE
 
     @property
-    def usage(self) -> Mapping[str, Any] | None:
+    def usage(self) -> Usage:
         """What the server counted."""
-        usage = (self._done or {}).get("usage")
-        return usage if isinstance(usage, Mapping) else None
+        return Usage.of_response((self._done or {}).get("usage"))
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
@@ -108,7 +114,7 @@ class Draft:
         if kind == "response.created":
             self._format = _format_of(event) or self._format
         elif kind == "response.done":
-            self._done, self._ended = _mapping(event, "response"), at
+            self._done, self.ended = _mapping(event, "response"), at
             return [rest for voice in self._voices.values() if (rest := voice.flush()).size]
         return []
 
@@ -117,7 +123,7 @@ class Draft:
         place = _place(message.outline or {}) if message.type in AUDIO_DELTAS else (0, 0)
         if place not in self._voices:
             self._voices[place] = _Voice(self._format)
-        self._first_audio = self._first_audio or at
+        self.first_audio = self.first_audio or at
         samples = self._voices[place].push(message.audio)
         return [samples] if samples.size else []
 
@@ -128,19 +134,14 @@ class Draft:
         if not isinstance(told, str) or not told:
             return []
         known = texts.get(place, "")
-        self._first_text = self._first_text or at
+        self.first_text = self.first_text or at
         texts[place] = known + told if last == "delta" else told
         return [told] if last == "delta" else [] if known else [told]
 
     # -- the end ---
 
-    def reply(self, *, called: float, asked: float) -> Reply:
-        """Return the whole.
-
-        Args:
-            called: When the call began, on the monotonic clock.
-            asked: When the question had been sent.
-        """
+    def reply(self, timings: Timings, calls: tuple[ToolCall, ...], usage: Usage) -> Reply:
+        """Return the whole, with what is known of the responses before it."""
         assert self._done is not None
         text, transcript = _joined(self._texts), _joined(self._transcripts)
         if not text and not transcript:
@@ -155,16 +156,11 @@ class Draft:
             audio=audio,
             status=str(self._done.get("status") or "completed"),
             status_details=details if isinstance(details, Mapping) else None,
-            tool_calls=self.tool_calls,
+            tool_calls=calls,
             items=tuple(self._items()),
-            usage=self.usage,
+            usage=usage,
             response_id=self.response_id,
-            timings=Timings(
-                waited=asked - called,
-                first_text=None if self._first_text is None else self._first_text - asked,
-                first_audio=None if self._first_audio is None else self._first_audio - asked,
-                total=self._ended - asked,
-            ),
+            timings=timings,
         )
 
     def _items(self) -> Sequence[Mapping[str, Any]]:
@@ -176,6 +172,28 @@ class Draft:
         contents = [item.get("content") for item in self._items()]
         parts = [part for content in contents if isinstance(content, list) for part in content]
         return "\n".join(str(part[name]) for part in parts if isinstance(part, Mapping) and part.get(name))
+
+
+def reply_of(drafts: Sequence[Draft], ran: Mapping[str, ToolCall], *, called: float, asked: float) -> Reply:
+    """Return the last of several responses as the reply to one question.
+
+    Args:
+        drafts: All of them, each at its end.
+        ran: The calls that were answered on the way, by their ids.
+        called: When the question was put, on the monotonic clock.
+        asked: When it had been sent.
+    """
+    last = drafts[-1]
+    texts = [draft.first_text for draft in drafts if draft.first_text is not None]
+    voices = [draft.first_audio for draft in drafts if draft.first_audio is not None]
+    timings = Timings(
+        waited=asked - called,
+        first_text=min(texts) - asked if texts else None,
+        first_audio=min(voices) - asked if voices else None,
+        total=last.ended - asked,
+    )
+    calls = tuple(ran.get(call.call_id, call) for draft in drafts for call in draft.tool_calls)
+    return last.reply(timings, calls, sum((draft.usage for draft in drafts), Usage()))
 
 
 def _by_place(entry: tuple[_Place, _Voice]) -> _Place:

@@ -24,7 +24,7 @@ from .errors import (
     RealtimeError,
     SessionClosed,
 )
-from .following import Follower
+from .following import Follower, Turn
 from .handover import Inbox
 from .history import History
 from .keeping import AudioKeeper
@@ -179,10 +179,14 @@ class Engine:
                 self._keep_audio(keeper, message.outline, message.audio)
         if self._heard:
             self._note_heard()
-        follower = self.follower  # sees what calls claim, too
+        follower = self.follower  # sees what calls claim too, and before them: they ask it what follows a response
         hidden = [] if follower is None else [message for message in messages if follower.observe(message)]
         shown = self.claims.sift(messages) if self.claims.busy else messages
         return [message for message in shown if message not in hidden] if hidden else shown
+
+    def turn_of(self, response_id: str) -> Turn | None:
+        """Return what becomes of the calls of a response, where they are answered here."""
+        return None if self.follower is None else self.follower.turn_of(response_id)
 
     def _cancel(self, response_id: str, claim: Claim) -> None:
         """Cancel a response of a call that is over; any thread, without waiting."""

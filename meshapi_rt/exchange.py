@@ -11,19 +11,25 @@ import attrs
 
 from .claims import Arrival, Claim
 from .commands import client_event
-from .drafts import Draft, Piece
+from .drafts import Draft, Piece, reply_of
 from .engine import Engine
 from .errors import RealtimeError, TimedOut
+from .following import Turn
 from .ledger import tagged
 from .message import RealtimeMessage
 from .reply import Reply
 from .retired import current_name
+from .tools.calls import ToolCall
 from .waiting import Wait
 
-__all__ = ["Exchange", "Question", "answer"]
+__all__ = ["Exchange", "Question"]
 
 _BUSY = "conversation_already_has_active_response"
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between tries where a server is busy with a response it did not tell of
+
+
+_OVER = "meshapi.turn_over"  # what a call tells itself when the tools of its response have run
+_FOLLOWS_WITHIN = 1.0  # seconds from when a response is known to follow them until it comes
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +79,12 @@ class Exchange:
         self._claim = Claim(engine.claims, whole=True)
         self._pieces: deque[Piece] = deque()
         self._draft: Draft | None = None
+        self._drafts: list[Draft] = []  # of responses that have ended and were followed by another one
         self._seen: set[str] = set()  # responses
+        self._turn: Turn | None = None  # of tools that run for the last one
+        self._looked_after: Draft | None = None  # the last one whose tools were asked for
+        self._patience: Wait | None = None  # for the response that follows them
+        self._ran: dict[str, ToolCall] = {}  # what became of calls, by their ids
         self._called = time.monotonic()
         self._asked: float | None = None  # when the response was asked for first
         self._refusals = 0
@@ -111,6 +122,15 @@ class Exchange:
             self._claim.rest()
         return piece
 
+    def answer(self) -> Reply:
+        """Go all the way, and return the reply; errors as in :meth:`next`."""
+        try:
+            while not isinstance(piece := self.next(), Reply):
+                assert piece is not None
+            return piece
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Leave it; any number of times, and from any thread that does not run beside :meth:`next`."""
         if self._state == "open":
@@ -144,20 +164,59 @@ class Exchange:
 
     def _next(self) -> Piece | Reply:
         while not self._pieces:
-            if self._draft is not None and self._draft.is_done:
+            if self._is_whole():
+                assert self._draft is not None
                 assert self._asked is not None
-                self.reply = self._draft.reply(called=self._called, asked=self._asked)
+                drafts = [*self._drafts, self._draft]
+                self.reply = reply_of(drafts, self._ran, called=self._called, asked=self._asked)
                 return self.reply
-            arrival = self._claim.next(self._wait)
-            if arrival is None:
+            arrival = self._claim.next(self._wait if self._patience is None else self._patience)
+            if arrival is not None:
+                self._take(arrival)
+            elif self._patience is not None and self._wait.left():
+                self._turn = self._patience = None  # what follows the calls came from somebody else: it is not ours
+            else:
                 raise self._timed_out(self._progress())
-            self._take(arrival)
         return self._pieces.popleft()
+
+    # -- the session's tools ---
+
+    def _is_whole(self) -> bool:
+        """Tell whether nothing more will come: the response has ended, and no tool of the session runs for it."""
+        draft = self._draft
+        if draft is None or not draft.is_done:
+            return False
+        if draft is not self._looked_after:
+            self._looked_after = draft
+            self._turn = self._engine.turn_of(draft.response_id)
+            if self._turn is not None:
+                self._turn.when_over(lambda turn: self._claim.answer({"type": _OVER, "turn": turn}))
+        return self._turn is None
+
+    def _turn_is_over(self, turn: Turn) -> None:
+        """Take what tools returned; if a response follows that was not told yet, wait for it a little."""
+        if turn is not self._turn:
+            return  # it was told
+        self._take_calls()
+        if turn.follow_up is None:
+            self._turn = None
+        else:
+            self._patience = self._wait.within(_FOLLOWS_WITHIN)
+
+    def _take_calls(self) -> None:
+        if self._turn is not None:
+            self._ran.update((call.call_id, call) for call in self._turn.calls)
+
+    # -- messages ---
 
     def _take(self, arrival: Arrival) -> None:
         message = arrival.message
         if message.error is not None:
             self._refused(arrival, message.error)
+            return
+        if message.type == _OVER:
+            assert message.outline is not None
+            self._turn_is_over(message.outline["turn"])
             return
         draft = self._draft_of(message)
         if draft is not None:
@@ -190,6 +249,10 @@ class Exchange:
         begins = kind in ("response.created", "response.output_item.added", "response.done")
         if begins and isinstance(response_id, str) and response_id not in self._seen:
             self._seen.add(response_id)
+            self._take_calls()
+            self._turn = self._patience = None
+            if self._draft is not None and self._draft.is_done:
+                self._drafts.append(self._draft)
             self._draft = Draft(response_id, self._engine.history.output_format)
         return self._draft if self._draft is not None and self._draft.response_id == response_id else None
 
@@ -206,13 +269,3 @@ class Exchange:
             f"no whole reply came within {self._wait.timeout:g} s: {progress}. It is cancelled, and the session is "
             "still open"
         )
-
-
-def answer(exchange: Exchange) -> Reply:
-    """Go through an exchange; return the reply."""
-    try:
-        while not isinstance(piece := exchange.next(), Reply):
-            assert piece is not None
-        return piece
-    finally:
-        exchange.close()

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .message import RealtimeMessage
 
-__all__ = ["Follower"]
+if TYPE_CHECKING:
+    from .tools.calls import ToolCall
+
+__all__ = ["Follower", "Turn"]
+
+
+class Turn(Protocol):
+    """A response with calls that are answered here."""
+
+    @property
+    def calls(self) -> Sequence[ToolCall]:
+        """The calls that have ended so far."""
+
+    @property
+    def follow_up(self) -> str | None:
+        """The id of the response that answers with the outputs, if one does; settled when the turn is over."""
+
+    def when_over(self, tell: Callable[[Any], object]) -> None:
+        """Have *tell* called once it is over; it must not block."""
 
 
 class Follower(Protocol):
@@ -18,6 +36,9 @@ class Follower(Protocol):
 
     def observe(self, message: RealtimeMessage) -> bool:
         """Take in a message of the server; the reader. Tell whether consumers are not to see it."""
+
+    def turn_of(self, response_id: str) -> Turn | None:
+        """Return what becomes of the calls of a response that was observed to its end; any thread."""
 
     def lost(self) -> None:
         """Note that the connection is gone and another one is looked for; the reader."""

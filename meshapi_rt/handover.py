@@ -20,13 +20,14 @@ from .waiting import Batons, Deadline, Wait, sleep_on
 
 __all__ = ["EventStream", "Inbox", "MessageQueue", "StreamQueues", "again"]
 
-# Seconds for which a thread between two calls of receive() counts as one that consumes.
+# For how long a thread between two calls of receive() counts as one that consumes: seconds, and messages.
 _COMES_BACK = 5.0
+_WAITS_FOR_IT = 1000
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
 
 
-def _is_alive(thread: int) -> bool:
-    return any(known.ident == thread for known in threading.enumerate())
+def _living() -> set[int | None]:
+    return {thread.ident for thread in threading.enumerate()}
 
 
 def again(end: MeshAPIError) -> MeshAPIError:
@@ -51,8 +52,10 @@ class Inbox:
         self._held = 0  # their sum
         self._put = 0  # messages ever put
         self._calls = 0  # calls that wait for answers: the reader must not wait for consumers then
-        self._receiver: int | None = None  # the thread that took a message last, other than through a stream
-        self._looked = (0, -math.inf)  # how many messages had been taken at the last look, and when that was new
+        self._receiver: int | None = None  # the thread that waited for a message last, other than through a stream
+        self._returns = 0  # how often one did
+        # What that was at the last look, and when it was new: how many messages had been put, and the time.
+        self._looked = (0, 0, -math.inf)
         self._end: MeshAPIError | None = None
         self._streams: weakref.WeakSet[EventStream] | tuple[()] = ()  # made for the first: it is large
         self.peak = 0
@@ -139,12 +142,14 @@ class Inbox:
 
     def receiver(self) -> int | None:
         """Return the thread that is about to come back for the next message, if there is one; the reader only."""
-        receiver, (taken, when), now = self._receiver, self._looked, time.monotonic()
-        if self.taken() != taken:
-            self._looked = (self.taken(), now)
-        elif now - when > _COMES_BACK:
+        if self._receiver is None:
             return None
-        return receiver if receiver is not None and _is_alive(receiver) else None
+        (returns, put, when), now = self._looked, time.monotonic()
+        if self._returns != returns:
+            self._looked = (self._returns, self._put, now)
+        elif now - when > _COMES_BACK or self._put - put > _WAITS_FOR_IT:
+            self._receiver = None
+        return self._receiver if self._receiver in _living() else None
 
     def orphan(self, end: MeshAPIError) -> None:
         """End it in a forked child, whose lock may be held by a thread that does not exist there."""
@@ -168,9 +173,10 @@ class Inbox:
 
     # -- the consumers' side ---
 
-    def received(self) -> None:
-        """Note that this thread took a message and may come back for the next one."""
+    def comes_back(self) -> None:
+        """Note that this thread has waited for a message and may come back for the next one."""
         self._receiver = threading.get_ident()
+        self._returns += 1
 
     @property
     def ended(self) -> MeshAPIError | None:

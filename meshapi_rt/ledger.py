@@ -13,7 +13,22 @@ import attrs
 
 from .errors import RealtimeError, remedy
 
-__all__ = ["TAG", "Ledger", "Sent", "tagged"]
+__all__ = ["ANSWERED", "TAG", "Ledger", "Sent", "tagged"]
+
+ANSWERED = frozenset(
+    {
+        "session.update",
+        "input_audio_buffer.commit",
+        "input_audio_buffer.clear",
+        "conversation.item.create",
+        "conversation.item.retrieve",
+        "conversation.item.truncate",
+        "conversation.item.delete",
+        "response.create",
+        "response.cancel",
+    }
+)
+"""The client events that have an answer of their own (protocol.md 2.1)."""
 
 TAG = "meshapi_rt"  # the key in a response's metadata; its value is the event id of the response.create
 
@@ -52,6 +67,7 @@ class Sent:
         metadata: Of a ``response.create``.
         out_of_band: Whether the response is to stay out of the conversation.
         response_id: The response that was taken for the answer, where it echoes nothing that would prove it.
+        heir: Who gets the response, where somebody else asks for it: the call that a tool is run for.
     """
 
     event_id: str
@@ -61,6 +77,7 @@ class Sent:
     metadata: Mapping[str, Any] | None = None
     out_of_band: bool = False
     response_id: str | None = None
+    heir: Any = None
 
     @classmethod
     def of(cls, event: Mapping[str, Any], owner: object = None) -> Sent:

@@ -12,25 +12,10 @@ from numpy.typing import NDArray
 
 from . import audio_files, pcm
 from .errors import AudioFileError, MissingExtraError, RealtimeError
+from .tools.calls import ToolCall
+from .usage import Usage
 
-__all__ = ["Reply", "Timings", "ToolCall"]
-
-
-@attrs.frozen(kw_only=True)
-class ToolCall:
-    """A function that the model wants called.
-
-    Attributes:
-        call_id: What its output must name.
-        name: The function.
-        arguments: JSON text, written by a model: it may not parse.
-        response_id: The response that it is part of.
-    """
-
-    call_id: str
-    name: str
-    arguments: str
-    response_id: str | None = None
+__all__ = ["Reply", "Timings"]
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +37,7 @@ class Timings:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Reply:
-    """One answer, whole.
+    """One answer, whole. Where tools of the session were called on the way, it is the last response.
 
     Attributes:
         text: What was written; empty in a spoken reply.
@@ -61,9 +46,10 @@ class Reply:
             Read-only; empty in a written reply.
         status: ``completed``, ``cancelled``, ``incomplete`` or ``failed``.
         status_details: Why it is not ``completed``, as the server tells it (protocol.md 2.5), else ``None``.
-        tool_calls: The functions that the model wants called.
+        tool_calls: The calls of functions, of every response on the way. Those of the session's tools have their
+            outputs; the others are for the caller to answer.
         items: What it is made of, as the server shows it in ``response.done``: without audio.
-        usage: What the server counted (protocol.md 4.13), or ``None``.
+        usage: What the server counted, of every response on the way.
         response_id: The server's name for it.
         timings: How long it took.
     """
@@ -75,7 +61,7 @@ class Reply:
     status_details: Mapping[str, Any] | None
     tool_calls: tuple[ToolCall, ...]
     items: tuple[Mapping[str, Any], ...]
-    usage: Mapping[str, Any] | None
+    usage: Usage
     response_id: str
     timings: Timings
 

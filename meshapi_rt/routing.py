@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -62,10 +61,10 @@ class Routing:
         self.unwanted: list[tuple[str, Owner]] = []
         self._owners: dict[str, Owner] = {}  # by the ids of responses, items and client events
         self._keys: dict[Owner, list[str]] = {}  # those ids, of calls that wait
-        self._left: deque[tuple[float, str]] = deque()  # those of calls that are over, and until when they are known
+        self._left: list[tuple[float, str]] = []  # those of calls that are over, and until when they are known
         self._restored: set[str] = set()  # items whose conversation.item.done is still to come
         self._running: dict[str, Owner] = {}  # responses of calls
-        self._rates: deque[Owner] = deque()  # whose rate_limits.updated are still to come
+        self._rates: deque[Owner] = deque(maxlen=16)  # whose rate_limits.updated are still to come, if they do
         self._spoken: str | None = None  # the item that voice detection commits next
         self._latest: str | None = None  # the response that binary audio belongs to
 
@@ -79,6 +78,7 @@ class Routing:
     def expect(self, sent: Sent) -> None:
         """Note an event that goes out now."""
         self.ledger.add(sent)
+        sent.heir = sent.owner or self._owners.get(str((sent.metadata or {}).get(TAG)))
         if sent.owner is None or sent.owner is ITSELF:
             return
         if sent.owner.whole:
@@ -97,7 +97,7 @@ class Routing:
     def clean(self, now: float) -> None:
         """Forget what calls left behind, when its time is over."""
         while self._left and (self._left[0][0] <= now or len(self._left) > _MOST_LEFT):
-            _, key = self._left.popleft()
+            _, key = self._left.pop(0)
             self._owners.pop(key, None)
             self.ledger.withdraw(key)
 
@@ -157,7 +157,9 @@ class Routing:
             owner = self._adopt(kind, response_id, told)
         routed: Routed = [] if owner is None else [(owner, None)]
         if kind == "response.output_item.added" and owner is not None and owner.whole:
-            self._own(_text(_mapping(event, "item"), "id"), owner)
+            item = _mapping(event, "item")
+            self._own(_text(item, "id"), owner)
+            self._own(_text(item, "call_id"), owner)
         self._latest = response_id
         if kind == "response.done":
             self._latest = None
@@ -178,7 +180,7 @@ class Routing:
             sent = self.ledger.began(metadata, out_of_band, told=begins)
         owner = self._owners.get(str(metadata.get(TAG)))
         if sent is not None:
-            owner = owner or sent.owner
+            owner = owner or sent.heir
             if metadata or owner is None:  # beyond doubt, or of no interest
                 self._release(sent)
                 self.ledger.settle(sent)
@@ -222,7 +224,8 @@ class Routing:
         return None if sent is None else sent.owner
 
     def _item(self, kind: str, event: Mapping[str, Any]) -> Owner | None:
-        item_id = _text(_mapping(event, "item"), "id")
+        item = _mapping(event, "item")
+        item_id = _text(item, "id")
         if item_id is None:
             return None
         if kind.endswith(".done") and item_id in self._restored:
@@ -230,8 +233,10 @@ class Routing:
             return ITSELF
         self.ledger.answered("conversation.item.create", item_id)
         owner = self._owners.get(item_id)
+        if owner is None and item.get("type") == "function_call_output":
+            owner = self._owners.get(_text(item, "call_id") or "")
         if owner is not None and not owner.whole and kind.endswith(".done"):
-            del self._owners[item_id]
+            self._owners.pop(item_id, None)
         return owner
 
     def _transcription(self, _kind: str, event: Mapping[str, Any]) -> Owner | None:
@@ -251,7 +256,7 @@ class Routing:
 
     def _rate_limits(self, _kind: str, _event: Mapping[str, Any]) -> Owner | None:
         """They follow a response, or its beginning (protocol.md 4.13)."""
-        return self._rates.popleft() if self._rates else None
+        return self._rates.pop(0) if self._rates else None
 
 
 def _mapping(source: Mapping[str, Any], key: str) -> Mapping[str, Any]:

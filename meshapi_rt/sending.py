@@ -15,7 +15,7 @@ from . import pcm
 from .claims import Claim, Claims
 from .errors import ConnectionLost, MeshAPIError, TimedOut
 from .handover import Inbox, again
-from .ledger import Sent
+from .ledger import ANSWERED, Sent
 from .message import encode_append, encode_event, event_object
 from .retired import beta_fields
 from .transport import Connection, CutOff, NotSent
@@ -175,7 +175,8 @@ class Sender:
         """Return what is to be noted when the turn of an event has come, if anything is."""
         if wire["type"] == "input_audio_buffer.append":
             return None if self._hears is None else partial(self._hears, wire)
-        if claim is not None or self._claims.busy or wire["type"] == "session.update":
+        kind = wire["type"]
+        if claim is not None or kind == "session.update" or (self._claims.busy and kind in ANSWERED):
             return partial(self._claims.expect, Sent.of(wire, claim))
         return None
 

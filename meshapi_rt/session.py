@@ -118,7 +118,10 @@ class RealtimeSession(Asking, Configurable):
                 has been taken. Raised again by every later call, as is:
             ConnectionLost: The session ended in any other way.
         """
-        message = self._next(Wait(timeout, cancel))
+        try:
+            message = self._next(Wait(timeout, cancel))
+        finally:
+            self._engine.inbox.comes_back()
         if message.error is not None:
             raise message.error
         return message
@@ -132,7 +135,6 @@ class RealtimeSession(Asking, Configurable):
         if message is None:
             assert inbox.ended is not None
             raise again(inbox.ended)
-        inbox.received()
         return message
 
     def events(

@@ -105,8 +105,8 @@ def test_text_is_answered_by_speech(session: RealtimeSession) -> None:
     assert reply.status_details is None
     assert [item["role"] for item in reply.items] == ["assistant"]
     assert reply.response_id.startswith("resp_")
-    assert reply.usage is not None
-    assert reply.usage["total_tokens"] > 0
+    assert reply.usage.responses == 1
+    assert reply.usage.total_tokens > 0
     assert reply.timings.first_text is not None
     assert reply.timings.first_audio is not None
     assert 0 < reply.timings.first_text <= reply.timings.total

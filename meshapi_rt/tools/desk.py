@@ -14,6 +14,7 @@ from ..waiting import Wait
 from .box import Toolbox
 from .runs import ToolRunner
 from .tool import Approve
+from .turn import ToolTurn
 from .turns import ToolTurns
 
 __all__ = ["ToolDesk"]
@@ -97,6 +98,10 @@ class ToolDesk:
                 if message.error.event_id == self._sent_by:
                     self._theirs = self._before
         return self.turns.observe(message)
+
+    def turn_of(self, response_id: str) -> ToolTurn | None:
+        """Return what becomes of the calls of a response; ``None`` where none run here."""
+        return self.turns.turn_of(response_id)
 
     def lost(self) -> None:
         """Note that the connection is gone."""
