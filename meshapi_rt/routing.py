@@ -64,7 +64,7 @@ class Routing:
         self._left: list[tuple[float, str]] = []  # those of calls that are over, and until when they are known
         self._restored: set[str] = set()  # items whose conversation.item.done is still to come
         self._running: dict[str, Owner] = {}  # responses of calls
-        self._rates: deque[Owner] = deque(maxlen=16)  # whose rate_limits.updated are still to come, if they do
+        self._rates: list[Owner] = []  # whose rate_limits.updated are still to come, if they do
         self._spoken: str | None = None  # the item that voice detection commits next
         self._latest: str | None = None  # the response that binary audio belongs to
 
@@ -191,7 +191,7 @@ class Routing:
                 self._rates.clear()
             return None
         if owner.whole:  # else its beginning was the answer, and the rest is for the main stream
-            self._rates.append(owner)
+            self._rates = [*self._rates[-15:], owner]
             self._own(response_id, owner)
             self._running[response_id] = owner
             if owner.closed:

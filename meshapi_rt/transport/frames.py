@@ -21,7 +21,7 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
-_FIRST_BUFFER = 1024  # bytes: what an idle session costs
+_FIRST_BUFFER = 512  # bytes: what an idle session costs
 _READS_TO_TELL = 100
 _BUFFER_SIZE = 128 * 1024  # what a busy one grows to; below this, throughput falls
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
