@@ -5,7 +5,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from .client import MeshAPI, RealtimeConnectParams
-from .conversation import ContentPart, ConversationItem, ConversationView
 from .errors import (
     AudioFileError,
     AudioFormatError,
@@ -35,6 +34,7 @@ from .usage import Rates, Tokens, Usage
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .conversation import ContentPart, ConversationItem, ConversationView
     from .reply import Reply, Timings
     from .reply_stream import ReplyStream
     from .tools import ToolCall
@@ -86,6 +86,9 @@ logging.getLogger("meshapi_rt").addHandler(logging.NullHandler())
 
 # What only some need is loaded when it is asked for: by its name here, or by the first call that makes one.
 _LATER = {
+    "ContentPart": "conversation",
+    "ConversationItem": "conversation",
+    "ConversationView": "conversation",
     "Reply": "reply",
     "ReplyStream": "reply_stream",
     "SpokenTurn": "transcribing",

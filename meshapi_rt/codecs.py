@@ -12,7 +12,6 @@ import binascii
 import functools
 import json
 import os
-import string
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
@@ -75,7 +74,7 @@ _OUTSIDE = 1 << 24  # a bit beside the three bytes of a group: one of its charac
 @functools.cache
 def _tables() -> tuple[Any, Any]:
     """Return what the first and what the second two characters of a group give of its bytes, the first byte lowest."""
-    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     values = np.full(256, _OUTSIDE, np.uint32)
     values[np.frombuffer(alphabet.encode(), np.uint8)] = np.arange(64)
     outside = values & _OUTSIDE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,7 +39,7 @@ _IMAGE_NAMES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp")
 
 def item_id() -> str:
     """Return an id for a new item, so that the answers about it can be told."""
-    return f"item_{secrets.token_hex(8)}"
+    return f"item_{os.urandom(8).hex()}"
 
 
 def wire_audio(audio: Path | pcm.AudioLike, rate: int, audio_format: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import secrets
+import os
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class AudioKeeper:
             return
         audio = [_decoded(part.get("audio")) for part in content if isinstance(part, Mapping) and part.get("audio")]
         if audio:
-            event["item"] = {"id": f"item_{secrets.token_hex(8)}", **item}
+            event["item"] = {"id": f"item_{os.urandom(8).hex()}", **item}
             with self._lock:
                 self._keep(str(event["item"]["id"]), b"".join(audio))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,7 @@ _DIRECT_FROM = 1024  # characters; below that a parse of the whole text is as fa
 _DIRECT_WITHIN = 1000  # characters in which the delta of an audio event begins
 _DELTAS = ('"delta":"', '"delta": "')
 _EVENT_ID = '"event_id":"'
-_MARK = f"delta-{secrets.token_hex(8)}"  # stands for the audio while the rest is parsed
+_MARK = f"delta-{os.urandom(8).hex()}"  # stands for the audio while the rest is parsed
 
 
 def _unchanged(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection
 from typing import Any
 
@@ -94,6 +93,8 @@ class ReconnectPolicy:
         if attempt <= 1:
             return float(asked)
         delay = min(self.max_delay, self.delay * 2.0 ** min(attempt - 2, 60))
+        import random  # noqa: PLC0415 - of those that try again
+
         luck = random.random() if chance is None else chance  # noqa: S311 - no secret
         return max(float(asked), delay * (1 - self.jitter * luck))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import threading
 import time
 import warnings
@@ -34,7 +34,7 @@ class EventIds:
     """Unique ids for client events: a random part for the session, and a number."""
 
     def __init__(self) -> None:
-        self._prefix = f"evt_{secrets.token_hex(6)}_"
+        self._prefix = f"evt_{os.urandom(6).hex()}_"
         # Guards _last.
         self._lock = threading.Lock()
         self._last = 0

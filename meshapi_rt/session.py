@@ -20,7 +20,6 @@ from .engine import Engine, check_close
 from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionClosed, TimedOut
 from .handlers import Handler, Handlers
 from .handover import EventStream, again
-from .item_commands import Conversation
 from .message import RealtimeMessage
 from .pcm import AudioLike
 from .stats import SessionStats
@@ -28,6 +27,7 @@ from .usage import Usage
 from .waiting import Wait, seconds
 
 if TYPE_CHECKING:
+    from .item_commands import Conversation
     from .tools.box import Toolbox
     from .tools.desk import ToolDesk
     from .tools.tool import Approve, Limit
@@ -393,6 +393,8 @@ class RealtimeSession(Asking, Configurable):
 
         ``conversation.item`` creates, retrieves, truncates and deletes items.
         """
+        from .item_commands import Conversation  # noqa: PLC0415 - of those that look
+
         return Conversation(self._engine)
 
     @functools.cached_property
