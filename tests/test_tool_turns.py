@@ -190,9 +190,10 @@ def test_a_response_that_a_call_claims_has_its_calls_run(serve: Callable[..., Lo
     """Whoever waits for it, and whether or not anybody else sees its events."""
     server = serve(calling(WEATHER))
     with server.client().realtime.connect(model="m", tools=[weather]) as session:
-        first = session.ask("hot?", timeout=LIMIT).response_id
-        assert first is not None
-        assert followed(session, first)
+        reply = session.ask("hot?", timeout=LIMIT)
+        (call,) = reply.tool_calls
+        assert call.response_id is not None
+        assert followed(session, call.response_id) == reply.response_id
     assert len(sent(server, "response.create")) == 2
 
 
