@@ -14,7 +14,7 @@ import pytest
 from meshapi_rt import Cancelled, RealtimeError, RealtimeSession, TimedOut
 from meshapi_rt.claims import Arrival, Claim
 from meshapi_rt.drafts import Draft
-from meshapi_rt.local import Faults, LateDeltas, LocalServer, Turn
+from meshapi_rt.local import Faults, LateDeltas, LocalServer, ToolCall, Turn
 from meshapi_rt.routing import _AFTERWARDS
 
 from .peers import LIMIT
@@ -23,9 +23,12 @@ from .test_commands import TONE, png
 from .test_interrupt import interrupted
 
 
-def parrot_or_wait(turn: Turn) -> Iterator[str]:
-    """Repeat; asked to wait, go on until cancelled."""
-    yield turn.text or "heard"
+def parrot_or_wait(turn: Turn) -> Iterator[str | ToolCall]:
+    """Repeat; asked to wait, go on until cancelled; asked for a tool, call it and say what it returned."""
+    if turn.text == "tool" and not turn.outputs:
+        yield ToolCall("double", {"number": 21})
+        return
+    yield turn.outputs[0].output or "" if turn.outputs else turn.text or "heard"
     while turn.text == "wait" and not turn.cancelled.wait(0.005):
         yield " and"
 
@@ -65,6 +68,11 @@ def cancelled(session: RealtimeSession, number: int) -> None:
     timer.join()
 
 
+def by_tool(session: RealtimeSession, number: int) -> None:
+    reply = session.ask("tool", timeout=LIMIT)
+    assert (reply.transcript, [call.output for call in reply.tool_calls]) == ("42", ["42"])
+
+
 def left(session: RealtimeSession, number: int) -> None:
     for got, _ in enumerate(session.ask_stream("wait", timeout=LIMIT)):
         if got == number % 5:
@@ -76,6 +84,7 @@ KINDS: list[Callable[[RealtimeSession, int], None]] = [
     by_audio,
     by_image,
     beside,
+    by_tool,
     refused,
     out_of_time,
     cancelled,
@@ -110,6 +119,9 @@ def test_two_hundred_questions_of_every_kind(monkeypatch: pytest.MonkeyPatch) ->
     with LocalServer(responder=parrot_or_wait, faults=Faults(LateDeltas(2, seconds=0.01))) as server:
         with server.client().realtime.connect(model="m") as session:
             session.receive(timeout=LIMIT)
+            parameters = {"type": "object", "properties": {"number": {"type": "integer"}}}
+            session.tool(lambda number: 2 * number, name="double", parameters=parameters)
+            session.wait_for("session.updated", timeout=LIMIT)
             before = others()
             for number in range(200):
                 KINDS[number % len(KINDS)](session, number)

@@ -191,7 +191,9 @@ def test_a_response_that_a_call_claims_has_its_calls_run(serve: Callable[..., Lo
     server = serve(calling(WEATHER))
     with server.client().realtime.connect(model="m", tools=[weather]) as session:
         reply = session.ask("hot?", timeout=LIMIT)
-        assert [call.error for call in reply.tool_calls] == [None]
+        (call,) = reply.tool_calls
+        assert call.response_id is not None
+        assert followed(session, call.response_id) == reply.response_id
     assert len(sent(server, "response.create")) == 2
 
 
