@@ -23,10 +23,13 @@ class Hearing:
     def __init__(self) -> None:
         self.speaking: str | None = None
         self._spans: dict[str, tuple[int, int | None]] = {}  # where such items begin and end, in ms
+        self._over: dict[str, None] = {}  # those that were committed or cleared
 
     def started(self, event: Mapping[str, Any]) -> None:
         """Take in that the user began to speak."""
         item_id, start = text_of(event, "item_id"), event.get("audio_start_ms")
+        if item_id in self._over:
+            return  # an echo
         self.speaking = item_id or "?"
         if item_id is not None and isinstance(start, int):
             remember(self._spans, item_id, (start, None), limit=_SPANS)
@@ -41,6 +44,8 @@ class Hearing:
         """Take in that an item of the user has joined the conversation, which may be what they were saying."""
         if item.id == self.speaking:
             self.speaking = None
+        if item.id in self._spans:
+            remember(self._over, item.id)
         start, end = self._spans.pop(item.id, (0, None))
         if end is not None:
             item.part(0, "input_audio").told_ms = end - start
@@ -48,4 +53,6 @@ class Hearing:
     def clear(self) -> None:
         """Forget what was not committed."""
         self.speaking = None
+        for item_id in self._spans:
+            remember(self._over, item_id)
         self._spans.clear()

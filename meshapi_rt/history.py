@@ -273,8 +273,7 @@ class History(Configuration):
     # -- the user's speech ---
 
     def _speech_started(self, event: Mapping[str, Any]) -> None:
-        if text_of(event, "item_id") not in self._known:  # else an echo: it has been said
-            self._hearing.started(event)
+        self._hearing.started(event)
 
     def _speech_stopped(self, event: Mapping[str, Any]) -> None:
         self._hearing.stopped(event)

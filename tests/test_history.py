@@ -244,10 +244,11 @@ def test_events_in_odd_orders(names: str, text: str | None, status: str | None, 
 
 
 def test_an_echo_of_a_beginning_does_not_make_a_session_busy() -> None:
-    """Neither of a response that is over nor of speech that has been committed."""
+    """Neither of a response that is over nor of speech that has been committed or cleared."""
     started = {"type": "input_audio_buffer.speech_started", "item_id": "u", "audio_start_ms": 0}
     committed = {"type": "input_audio_buffer.committed", "item_id": "u", "previous_item_id": None}
     assert mirror(*spoken("created", "over", "created"), started, committed, started).busy is None
+    assert mirror(started, {"type": "input_audio_buffer.cleared"}, started).busy is None
 
 
 def test_places_of_items_that_are_told_late() -> None:
