@@ -64,13 +64,13 @@ def conversation_html(view: ConversationView) -> str:
 def session_html(session: RealtimeSession) -> str:
     """Return what a session is, its conversation, and what it used."""
     stats, usage = session.stats, session.usage
-    facts = [f"{stats.frames_sent:,} frames sent, {stats.frames_received:,} received"]
+    facts = [f"frames sent {stats.frames_sent:,}, received {stats.frames_received:,}"]
     if stats.unread_messages:
-        facts.append(f"{stats.unread_messages:,} messages not read")
+        facts.append(f"unread messages {stats.unread_messages:,}")
     if stats.ping_round_trip is not None:
         facts.append(f"round trip {stats.ping_round_trip * 1000:.0f} ms")
     if stats.reconnects:
-        facts.append(f"{stats.reconnects:,} reconnects")
+        facts.append(f"reconnects {stats.reconnects:,}")
     used = [_faint(_usage(usage))] if usage.responses or usage.transcriptions else []
     return _box([_head(session), _faint(_settings(session)), *_dialogue(session.conversation), *used, _faint(*facts)])
 
@@ -218,7 +218,7 @@ class _Audio:
         if not played.size:
             return _waveform(samples)
         data = base64.b64encode(audio_files.wav_bytes(played)).decode()
-        style = "width:100%;max-width:420px;height:36px;display:block"
+        style = "width:100%;max-width:420px;height:36px;display:block;margin-bottom:6px"
         player = f'<audio controls style="{style}" src="data:audio/wav;base64,{data}"></audio>'
         return _waveform(samples) + player
 

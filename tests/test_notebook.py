@@ -351,7 +351,7 @@ def test_a_session_open_and_closed(connect: Callable[..., RealtimeSession]) -> N
     assert "voice marin" in shown.text
     assert "tools weather" in shown.text
     assert "1 response · input" in shown.text
-    assert "frames sent" in shown.text
+    assert "frames sent " in shown.text
     assert shown.text.count(EVIL) == 2
     assert TOKEN not in session._repr_html_()
 
