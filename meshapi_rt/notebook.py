@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from . import audio_files, pcm
 from .conversation import ContentPart, ConversationItem, ConversationView
 from .errors import MeshAPIError
-from .usage import Usage
 
 if TYPE_CHECKING:
-    from .reply import Reply, ToolCall
+    from .reply import Reply
     from .session import RealtimeSession
+    from .tools.calls import ToolCall
+    from .usage import Usage
 
 __all__ = ["conversation_html", "reply_html", "session_html"]
 
@@ -42,6 +43,7 @@ _FAINT = "font-size:.85em;opacity:.75"
 _MARK = "border:1px solid #c87a1e;border-radius:4px;padding:0 5px;font-size:.85em"
 _ROW = "display:flex;gap:12px;margin:5px 0"
 _WHO = "flex:0 0 5.2em;font-size:.85em;opacity:.75;padding-top:.12em"
+_CONTENT = "flex:1;min-width:0"
 
 
 def reply_html(reply: Reply) -> str:
@@ -53,7 +55,7 @@ def reply_html(reply: Reply) -> str:
     audio = _Audio()
     heard = [audio.show(reply.audio), audio.note("reply.save(...) writes all of it")] if reply.audio.size else []
     nothing = [] if said or calls or heard else [_faint("(nothing was said)")]
-    return _box([_why_not_complete(reply), *nothing, *said, *heard, *calls, _faint(_facts(reply))])
+    return _box([*calls, _why_not_complete(reply), *nothing, *said, *heard, _faint(_facts(reply))])
 
 
 def conversation_html(view: ConversationView) -> str:
@@ -87,8 +89,9 @@ def _why_not_complete(reply: Reply) -> str:
 
 
 def _call(call: ToolCall) -> str:
-    arguments = _code(call.arguments)
-    return f'<div style="{_ROW}"><div style="{_WHO}">calls</div><div>{_code(call.name)}({arguments})</div></div>'
+    took = _faint(f"{call.duration:.2f} s") if call.duration else ""
+    content = "".join(_called(call.name, call.arguments, call.output)) + took
+    return f'<div style="{_ROW}"><div style="{_WHO}">calls</div><div style="{_CONTENT}">{content}</div></div>'
 
 
 def _facts(reply: Reply) -> str:
@@ -101,8 +104,8 @@ def _facts(reply: Reply) -> str:
     )
     facts = [f"{reply.duration:.1f} s of audio"] if reply.audio.size else []
     facts += [f"{name} {moment:.2f} s" for name, moment in moments if moment is not None]
-    if reply.usage is not None:
-        facts.append(_usage(Usage.of_response(reply.usage)).removeprefix("1 response · "))
+    if reply.usage.total_tokens:
+        facts.append(_usage(reply.usage).removeprefix("1 response · "))
     return " · ".join([*facts, reply.response_id])
 
 
@@ -129,13 +132,10 @@ def _item(item: ConversationItem, view: ConversationView, audio: _Audio) -> str:
     content = [_part(part) for part in item.parts]
     if any(part.is_audio for part in item.parts):
         content.append(audio.show(_kept(view, item.id)))
-    if item.name is not None:
-        content.append(f"<div>{_code(item.name)}({_code(item.arguments or '')})</div>")
-    if item.output is not None:
-        content.append(f"<div>→ {_code(item.output)}</div>")
+    content += _called(item.name, item.arguments or "", item.output)
     marks = "".join(f"<div>{_mark(mark)}</div>" for mark in _marks(item))
     content = [part for part in content if part] or [_faint("(nothing)")]
-    body = f'<div style="flex:1;min-width:0">{"".join(content)}{marks}</div>'
+    body = f'<div style="{_CONTENT}">{"".join(content)}{marks}</div>'
     return f'<div style="{_ROW}" title="{_escape(item.id)}"><div style="{_WHO}">{_escape(who)}</div>{body}</div>'
 
 
@@ -242,6 +242,13 @@ def _waveform(samples: NDArray[np.int16]) -> str:
         f'style="width:100%;max-width:420px;height:40px;display:block;margin:6px 0 2px">'
         f'<path d="{path}" stroke="#4a8fe0" stroke-width="1.2" fill="none"/></svg>'
     )
+
+
+def _called(name: str | None, arguments: str, output: str | None) -> Iterable[str]:
+    if name is not None:
+        yield f"<div>{_code(name)}({_code(arguments)})</div>"
+    if output is not None:
+        yield f"<div>→ {_code(output)}</div>"
 
 
 def _usage(usage: Usage) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from meshapi_rt import RealtimeSession, Reply, Timings, ToolCall, audio_files, pcm
+from meshapi_rt import RealtimeSession, Reply, Timings, Tokens, ToolCall, Usage, audio_files, pcm
 from meshapi_rt.local import Audio, Fail, LocalServer, Text, Turn
 from meshapi_rt.local import ToolCall as Call
 
@@ -83,7 +83,7 @@ def reply(**fields: Any) -> Reply:
         "status_details": None,
         "tool_calls": (),
         "items": (),
-        "usage": None,
+        "usage": Usage(responses=1),
         "response_id": "resp_1",
         "timings": Timings(waited=0.0, first_text=None, first_audio=None, total=1.5),
     }
@@ -95,13 +95,7 @@ def reply(**fields: Any) -> Reply:
 
 def test_a_spoken_reply() -> None:
     """Its words, a picture of its sound, a player with all of it, and how long it took."""
-    usage = {
-        "total_tokens": 30,
-        "input_tokens": 20,
-        "output_tokens": 10,
-        "input_token_details": {"text_tokens": 20, "cached_tokens": 5},
-        "output_token_details": {"audio_tokens": 10},
-    }
+    usage = Usage(responses=1, input=Tokens(text=20), cached=Tokens(text=5), output=Tokens(audio=10))
     timings = Timings(waited=0.3, first_text=0.25, first_audio=0.5, total=1.5)
     shown = page(reply(transcript="Good morning.", audio=TONE, usage=usage, timings=timings))
 
@@ -127,6 +121,13 @@ def test_a_written_reply() -> None:
 def test_a_reply_that_says_nothing() -> None:
     """Says so."""
     assert "(nothing was said)" in page(reply()).text
+
+
+def test_the_usage_of_several_responses() -> None:
+    """Where tools were called on the way, it tells how many there were."""
+    usage = Usage(responses=2, input=Tokens(text=20), output=Tokens(text=10))
+
+    assert "total 1.50 s · 2 responses · input 20 (text 20)" in page(reply(text="x", usage=usage)).text
 
 
 def test_text_and_speech() -> None:
@@ -157,12 +158,12 @@ def test_a_reply_that_is_not_complete(status: str, details: dict[str, Any] | Non
 
 
 def test_calls_of_tools() -> None:
-    """As the model wrote them, JSON or not."""
-    calls = [ToolCall(call_id="1", name="weather", arguments='{"city": "<Paris>"}')]
+    """As the model wrote them, JSON or not, with what it was told."""
+    calls = [ToolCall(call_id="1", name="weather", arguments='{"city": "<Paris>"}', output="<sunny>", duration=0.25)]
     calls += [ToolCall(call_id="2", name=EVIL, arguments=EVIL)]
     shown = page(reply(tool_calls=tuple(calls)))
 
-    assert 'weather({"city": "<Paris>"})' in shown.text
+    assert 'weather({"city": "<Paris>"})→ <sunny>0.25 s' in shown.text
     assert f"{EVIL}({EVIL})" in shown.text
     assert "nothing was said" not in shown.text
 

@@ -91,9 +91,10 @@ def test_the_notebook_without_a_token(outputs: dict[str, list[Any]]) -> None:
     assert "What is the capital of France?" in shown(outputs["ask"])
     assert "<audio" in shown(outputs["speak"])
     assert "".join(part.text for part in outputs["stream"]) == "One, two, three, four, five."
+    assert "&quot;celsius&quot;: 21" in shown(outputs["tool"])
     conversation = shown(outputs["conversation"])
     assert conversation.count("What is the capital of France?") == 2
-    assert "{&quot;city&quot;: &quot;Paris&quot;}" in conversation
+    assert "&quot;celsius&quot;: 21" in conversation
     assert "responses; input" in outputs["usage"][0].data["text/plain"]
     assert "closed, 1000" in shown(outputs["close"])
 
