@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import contents, pcm
+from . import cells, contents, pcm
 from .contents import Image, Input
 from .engine import Engine
 from .errors import ConfigurationError
@@ -105,7 +105,7 @@ class Asking:
 
         wait = Wait(timeout, cancel)
         content = contents.Message(inputs, image, image_detail, rate)
-        return ReplyStream(self._exchange(content, conversation, wait, options), self)
+        return cells.closed_on_interrupt(ReplyStream(self._exchange(content, conversation, wait, options), self))
 
     def _exchange(self, content: contents.Message, conversation: str, wait: Wait, options: ResponseOptions) -> Exchange:
         from .exchange import Exchange, Question  # noqa: PLC0415 - see the class

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import attrs
 
-from . import contents, pcm
+from . import cells, contents, pcm
 from .contents import Image, Input
 from .endpoint import headers_to_send, realtime_url
 from .engine import Engine, Options
@@ -484,6 +484,11 @@ class Realtime:
     ) -> RealtimeSession:
         """Open a session, and wait until the server has said hello.
 
+        In a Jupyter notebook, running a cell that connects again first closes the sessions which the same cell opened
+        when it ran before, displayed or not, interrupted or not: IPython keeps what was displayed, so that they
+        would stay open. Those of other cells, several of one run, and those that other threads open live on. The cell
+        is known by its id, and by its text where the front end sends no id. Elsewhere nothing of this happens.
+
         Args:
             params: All settings in one object; or
             settings: the fields of :class:`RealtimeConnectParams` as keywords. ``model`` is needed.
@@ -503,4 +508,4 @@ class Realtime:
             params = RealtimeConnectParams(**settings)
         elif settings:
             raise TypeError("give connect() either a RealtimeConnectParams or keywords, not both")
-        return self._client._connect(params)
+        return cells.renewed(lambda: self._client._connect(params))

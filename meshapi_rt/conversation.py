@@ -254,6 +254,11 @@ class ConversationView:
     def __repr__(self) -> str:
         return f"<ConversationView of {len(self)} items>"
 
+    def _repr_html_(self) -> str:
+        from .notebook import conversation_html  # noqa: PLC0415 - only notebooks need it
+
+        return conversation_html(self)
+
     def _snapshot(self, item: Item, answer: str | None) -> ConversationItem:
         is_call = item.type in ("function_call", "mcp_call", "mcp_approval_request")
         parts = tuple(self._part(item, part) for _, part in sorted(item.parts.items()))

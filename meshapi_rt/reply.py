@@ -135,3 +135,8 @@ class Reply:
         if not self.ok:
             facts.append(self.status)
         return f"<Reply {', '.join(facts)}>"
+
+    def _repr_html_(self) -> str:
+        from .notebook import reply_html  # noqa: PLC0415 - only notebooks need it
+
+        return reply_html(self)

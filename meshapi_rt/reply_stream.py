@@ -18,7 +18,8 @@ class ReplyStream:
 
     It yields text as it is written or said (``str``), audio (``int16`` samples at 24 kHz), and at the end the
     :class:`Reply`. The question goes out when the first piece is asked for. Leaving the loop early and closing it
-    (``close()``, ``with``, or no reference left) cancels the reply.
+    (``close()``, ``with``, or no reference left) cancels the reply; so does interrupting the cell of a notebook that
+    made it.
 
     Threads:
         One thread at a time.

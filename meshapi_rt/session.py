@@ -425,6 +425,11 @@ class RealtimeSession(Asking, Configurable):
         state = f"closed {self.close_code}" if self.closed else "open"
         return f"<RealtimeSession {self.id or '(no id yet)'} of {self._model}, {state}>"
 
+    def _repr_html_(self) -> str:
+        from .notebook import session_html  # noqa: PLC0415 - only notebooks need it
+
+        return session_html(self)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a session is a live connection and cannot be pickled: open one in the other process")
 

@@ -1,0 +1,114 @@
+"""A real Jupyter kernel that tests hand cells to, as a notebook's front end does."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from .faces import LIMIT, environment
+
+pytest.importorskip("ipykernel", reason="a kernel comes with ipykernel, of the [test] extra")
+
+from jupyter_client.manager import KernelManager
+
+Message = dict[str, Any]
+
+
+class Cell:
+    """One run of one cell: what came of it so far."""
+
+    def __init__(self, kernel: Kernel, request: str) -> None:
+        self._kernel = kernel
+        self._request = request
+        self._over = False
+        self.printed = ""
+        self.shown: list[dict[str, str]] = []  # by MIME type
+        self.error = ""
+
+    def says(self, text: str) -> Cell:
+        """Wait until it has printed something."""
+        while text not in self.printed:
+            assert not self._over, f"the cell ended without saying {text!r}: {self.printed}{self.error}"
+            self._take()
+        return self
+
+    def end(self) -> Cell:
+        """Wait for its end."""
+        while not self._over:
+            self._take()
+        return self
+
+    def _take(self) -> None:
+        message = self._kernel.next_output()
+        if message["parent_header"].get("msg_id") != self._request:
+            return
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream":
+            self.printed += content["text"]
+        elif kind in ("execute_result", "display_data"):
+            self.shown.append(content["data"])
+        elif kind == "error":
+            self.error = content["ename"]
+        elif kind == "status":
+            self._over = content["execution_state"] == "idle"
+
+
+class Kernel:
+    """A kernel and the front end's side of its channels."""
+
+    def __init__(self, manager: KernelManager) -> None:
+        self._manager = manager
+        self._client = manager.blocking_client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=LIMIT)
+
+    def start(self, source: str, cell_id: str | None = None) -> Cell:
+        """Begin to run a cell; its id is what JupyterLab sends, and other front ends don't."""
+        content = {"code": source, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        metadata = {} if cell_id is None else {"cellId": cell_id}
+        request = self._client.session.msg("execute_request", content, metadata=metadata)
+        self._client.shell_channel.send(request)
+        return Cell(self, request["header"]["msg_id"])
+
+    def run(self, source: str, cell_id: str | None = None) -> Cell:
+        """Run a cell to its end, which must be a good one."""
+        cell = self.start(source, cell_id).end()
+        assert not cell.error, f"{cell.error}: {cell.printed}"
+        return cell
+
+    def interrupt(self) -> None:
+        """Press the button with the black square."""
+        self._manager.interrupt_kernel()
+
+    def next_output(self) -> Message:
+        """Return what the kernel published next."""
+        try:
+            message: Message = self._client.get_iopub_msg(timeout=LIMIT)
+        except queue.Empty:
+            pytest.fail("the kernel says nothing")
+        return message
+
+    def close(self) -> None:
+        """Stop it."""
+        self._client.stop_channels()
+        self._manager.shutdown_kernel(now=True)
+
+
+@contextmanager
+def running_kernel() -> Iterator[Kernel]:
+    """Run a kernel."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env=environment(PYTHONWARNINGS="default", PYDEVD_DISABLE_FILE_VALIDATION="1"))
+    kernel = None
+    try:
+        kernel = Kernel(manager)
+        yield kernel
+    finally:
+        if kernel is None:
+            manager.shutdown_kernel(now=True)
+        else:
+            kernel.close()
