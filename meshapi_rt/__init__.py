@@ -23,13 +23,13 @@ from .errors import (
     SessionClosed,
     TimedOut,
 )
-from .handover import EventStream
 from .message import RealtimeMessage
 from .models import MODELS
 from .policy import ReconnectPolicy
 from .session import RealtimeSession
 from .shapes import NOT_GIVEN, ResponseOptions
 from .stats import SessionStats
+from .streams import EventStream
 from .usage import Rates, Tokens, Usage
 from .version import __version__
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import attrs
 
 from .errors import MeshAPIError
-from .handover import Inbox, again
+from .inbox import Inbox, again
 from .ledger import Sent
 from .message import RealtimeMessage
 from .routing import ITSELF, Owner, Routing

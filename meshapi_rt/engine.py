@@ -25,8 +25,8 @@ from .errors import (
     SessionClosed,
 )
 from .following import Follower, Turn
-from .handover import Inbox
 from .history import History
+from .inbox import Inbox
 from .keeping import AudioKeeper
 from .message import RealtimeMessage
 from .opening import first_messages

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .errors import ConnectionLost, MeshAPIError, RealtimeError, SessionClosed, TimedOut
-from .handover import Inbox, again
+from .inbox import Inbox, again
 from .message import RealtimeMessage, decode_binary, decode_text
 from .stats import Counters
 from .transport import Connection, CutOff, Ended, Ending, NotSent

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from . import pcm
 from .claims import Claim, Claims
 from .errors import ConnectionLost, MeshAPIError, TimedOut
-from .handover import Inbox, again
+from .inbox import Inbox, again
 from .ledger import ANSWERED, Sent
 from .message import encode_append, encode_event, event_object
 from .retired import beta_fields

@@ -19,10 +19,11 @@ from .configuring import Configurable
 from .engine import Engine, check_close
 from .errors import ConfigurationError, ConnectionLost, RealtimeError, SessionClosed, TimedOut
 from .handlers import Handler, Handlers
-from .handover import EventStream, again
+from .inbox import again
 from .message import RealtimeMessage
 from .pcm import AudioLike
 from .stats import SessionStats
+from .streams import EventStream
 from .usage import Usage
 from .waiting import Wait, seconds
 
