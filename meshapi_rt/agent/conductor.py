@@ -207,7 +207,7 @@ class Conductor:
 
     def _tell_state(self) -> None:
         facts = self._facts
-        facts.sounding, facts.calls = self._mouth.sounding, len(self._calls)
+        facts.sounding, facts.queued, facts.calls = self._mouth.sounding, self._mouth.busy, len(self._calls)
         state = facts.state
         if state is not self.state:
             self.state = state

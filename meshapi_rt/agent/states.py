@@ -35,6 +35,7 @@ class Facts:
     sounding: bool = False
     calls: int = 0
     awaited: bool = False
+    queued: bool = False  # there is an answer that has not begun to sound
 
     @property
     def state(self) -> AgentState:
@@ -47,4 +48,4 @@ class Facts:
             return AgentState.SPEAKING
         if self.calls:
             return AgentState.TOOL_RUNNING
-        return AgentState.THINKING if self.awaited else AgentState.LISTENING
+        return AgentState.THINKING if self.awaited or self.queued else AgentState.LISTENING

@@ -21,7 +21,8 @@ class Utterance:
     Attributes:
         item_id: The item of the conversation.
         role: ``user`` or ``assistant``.
-        text: The transcript, or what was typed; of an answer that was cut off what was heard, see *estimate*.
+        text: The transcript, or what was typed; of an answer that was cut off what was heard, see *estimate*: empty
+            where that was nothing.
         final: It will not change any more. Before that an utterance is told again and again as it grows; that of the
             assistant runs ahead of the voice.
         interrupted: The answer was cut off.
@@ -116,9 +117,8 @@ class Scribe:
             self._tell_ready()
 
     def drop(self, item_id: str) -> None:
-        """Forget an item of which nothing was heard."""
-        if self._open.pop(item_id, None) is not None:
-            self._tell_ready()
+        """Take back an item of which nothing was heard."""
+        self.cut(item_id, "", estimate=False)
 
     def tick(self, now: float) -> None:
         """Wait no longer for what takes too long."""
@@ -136,7 +136,7 @@ class Scribe:
         for draft in list(self._open.values()):
             if draft.over:
                 del self._open[draft.item_id]
-                if draft.text:
+                if draft.text or draft.told:
                     self._tell(draft.utterance(final=True))
                 continue
             if draft.text != draft.told:

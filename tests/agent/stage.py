@@ -132,6 +132,10 @@ class Stage:
         """Wait until the agent's last states are these."""
         self.wait(lambda: tuple(self.states[-len(states) :]) == states)
 
+    def wait_said(self, count: int) -> None:
+        """Wait until so many utterances are final."""
+        self.wait(lambda: len(self.final) >= count)
+
     @property
     def final(self) -> list[tuple[str, str]]:
         """Who said what."""
