@@ -15,10 +15,10 @@ from typing import Any
 import attrs
 
 from ..errors import DeviceError, MeshAPIError, RealtimeError, TimedOut
-from ..handover import EventStream
 from ..message import RealtimeMessage
 from ..retired import with_retired_names
 from ..session import RealtimeSession
+from ..streams import EventStream
 from ..wire_format import FORMATS, WireFormat
 from .ears import Ears
 from .floor import Floor, is_harmless
