@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,11 +61,11 @@ class Cell:
 class Kernel:
     """A kernel and the front end's side of its channels."""
 
-    def __init__(self, manager: KernelManager) -> None:
-        self._manager = manager
-        self._client = manager.blocking_client()
+    def __init__(self, home: Path) -> None:
+        self._manager = KernelManager(kernel_name="python3")
+        self._manager.start_kernel(env=environment(PYTHONWARNINGS="default", IPYTHONDIR=str(home)))
+        self._client = self._manager.blocking_client()
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=LIMIT)
 
     def start(self, source: str, cell_id: str | None = None) -> Cell:
         """Begin to run a cell; its id is what JupyterLab sends, and other front ends don't."""
@@ -73,6 +74,10 @@ class Kernel:
         request = self._client.session.msg("execute_request", content, metadata=metadata)
         self._client.shell_channel.send(request)
         return Cell(self, request["header"]["msg_id"])
+
+    def wait_until_ready(self) -> None:
+        """Wait until it takes cells."""
+        self._client.wait_for_ready(timeout=LIMIT)
 
     def run(self, source: str, cell_id: str | None = None) -> Cell:
         """Run a cell to its end, which must be a good one."""
@@ -99,16 +104,11 @@ class Kernel:
 
 
 @contextmanager
-def running_kernel() -> Iterator[Kernel]:
-    """Run a kernel."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=environment(PYTHONWARNINGS="default", PYDEVD_DISABLE_FILE_VALIDATION="1"))
-    kernel = None
+def running_kernel(home: Path) -> Iterator[Kernel]:
+    """Run a kernel that keeps its history in a folder of its own."""
+    kernel = Kernel(home)
     try:
-        kernel = Kernel(manager)
+        kernel.wait_until_ready()
         yield kernel
     finally:
-        if kernel is None:
-            manager.shutdown_kernel(now=True)
-        else:
-            kernel.close()
+        kernel.close()

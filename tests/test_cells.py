@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,15 +24,21 @@ import threading
 from meshapi_rt import MeshAPI
 client = MeshAPI("local", {url!r})
 """
+FOREVER = """
+import time
+print("waits", flush=True)
+while True:
+    time.sleep(0.02)
+"""
 THREADS = """
 print(sum(thread.name.startswith("meshapi-rt-reader") for thread in threading.enumerate()), "readers")
 """
 
 
 @pytest.fixture(scope="module")
-def one_kernel() -> Iterator[Kernel]:
+def one_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """Return a kernel for all tests: it starts slowly."""
-    with running_kernel() as kernel:
+    with running_kernel(tmp_path_factory.mktemp("ipython")) as kernel:
         yield kernel
 
 
@@ -184,7 +191,7 @@ def test_an_interrupted_ask_leaves_the_session_usable(kernel: Kernel, server: Lo
 def test_an_interrupted_stream_leaves_the_session_usable(kernel: Kernel, patient: Patient) -> None:
     """Also one that has a name, and was interrupted between two of its pieces."""
     kernel.run(CONNECT)
-    source = "stream = session.ask_stream('wait')\nnext(stream)\nprint('waits', flush=True)\nthreading.Event().wait()"
+    source = f"stream = session.ask_stream('wait')\nnext(stream)\n{FOREVER}"
     cell = kernel.start(source).says("waits")
     assert patient.asked.acquire(timeout=LIMIT)
 
@@ -199,7 +206,7 @@ def test_a_stream_outlives_a_cell_that_ends_by_itself(kernel: Kernel, patient: P
     """Reading one over several cells is as good as in one, and another cell's interrupt is not its own."""
     kernel.run(f"{CONNECT}\nstream = session.ask_stream('wait')\nnext(stream)")
     assert patient.asked.acquire(timeout=LIMIT)
-    cell = kernel.start("print('waits', flush=True)\nthreading.Event().wait()").says("waits")
+    cell = kernel.start(FOREVER).says("waits")
     kernel.interrupt()
     cell.end()
 
@@ -243,7 +250,7 @@ def test_outside_of_a_notebook_nothing_is_closed(server: LocalServer) -> None:
     client.close()
 
 
-def test_ipython_in_a_terminal_is_no_notebook(server: LocalServer) -> None:
+def test_ipython_in_a_terminal_is_no_notebook(server: LocalServer, tmp_path: Path) -> None:
     """It has no cells that could run again."""
     source = f"""
 shell = get_ipython()
@@ -254,8 +261,7 @@ print(len(client.sessions), "are open")
 client.close()
 """
     command = [sys.executable, "-m", "IPython", "--no-banner", "--quick", "-c", source]
-    told = subprocess.run(
-        command, env=environment(PYTHONWARNINGS="default"), capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    env = environment(PYTHONWARNINGS="default", IPYTHONDIR=str(tmp_path))
+    told = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert "2 are open" in told.stdout, told.stdout + told.stderr
     assert "<div" not in told.stdout

@@ -54,6 +54,7 @@ def run(env: dict[str, str], folder: Path) -> dict[str, list[Any]]:
     """Run the notebook in a folder where the recording lies; return the outputs of each cell."""
     shutil.copy(QUESTION, folder)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    env |= {"PYTHONWARNINGS": "default", "IPYTHONDIR": str(folder)}
     where = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=where).execute(env=env)
     return {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
@@ -62,7 +63,7 @@ def run(env: dict[str, str], folder: Path) -> dict[str, list[Any]]:
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """Return what the cells made without a token."""
-    return run(environment(PYTHONWARNINGS="default"), tmp_path_factory.mktemp("notebook"))
+    return run(environment(), tmp_path_factory.mktemp("notebook"))
 
 
 def shown(outputs: list[Any]) -> str:
@@ -102,7 +103,7 @@ def test_the_notebook_without_a_token(outputs: dict[str, list[Any]]) -> None:
 def test_the_notebook_with_a_token(tmp_path: Path) -> None:
     """It talks to the server that the environment names, leaves nothing open, and never shows the token."""
     with LocalServer(token=TOKEN, models=["openai/gpt-realtime-mini"]) as server:
-        outputs = run(environment(server, token=TOKEN, PYTHONWARNINGS="default"), tmp_path)
+        outputs = run(environment(server, token=TOKEN), tmp_path)
 
         assert server.connections_total == 1
         assert server.wait_idle(LIMIT)
