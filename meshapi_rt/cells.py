@@ -15,9 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
-
-import attrs
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 __all__ = ["Run", "closed_on_interrupt", "renewed", "running"]
 
@@ -31,8 +29,7 @@ class _Closable(Protocol):
 _Opened = TypeVar("_Opened", bound=_Closable)
 
 
-@attrs.frozen
-class Run:
+class Run(NamedTuple):
     """One run of one cell.
 
     Attributes:

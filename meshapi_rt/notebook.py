@@ -84,8 +84,8 @@ def _why_not_complete(reply: Reply) -> str:
     if reply.ok:
         return ""
     details = reply.status_details or {}
-    why = str(reply.error) if reply.error else details.get("reason") or ""
-    return f'<div style="margin:3px 0">{_mark(reply.status)} {_escape(why)}</div>'
+    why = str(reply.error) if reply.error else str(details.get("reason") or "")
+    return f'<div style="margin:3px 0">{_mark(reply.status)} {_escape(_clipped(why, _LONGEST_CODE))}</div>'
 
 
 def _call(call: ToolCall) -> str:
