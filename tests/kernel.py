@@ -29,6 +29,7 @@ class Cell:
         self.printed = ""
         self.shown: list[dict[str, str]] = []  # by MIME type
         self.error = ""
+        self.told = ""  # the error's message
 
     def says(self, text: str) -> Cell:
         """Wait until it has printed something."""
@@ -53,7 +54,7 @@ class Cell:
         elif kind in ("execute_result", "display_data"):
             self.shown.append(content["data"])
         elif kind == "error":
-            self.error = content["ename"]
+            self.error, self.told = content["ename"], content["evalue"]
         elif kind == "status":
             self._over = content["execution_state"] == "idle"
 
@@ -82,7 +83,7 @@ class Kernel:
     def run(self, source: str, cell_id: str | None = None) -> Cell:
         """Run a cell to its end, which must be a good one."""
         cell = self.start(source, cell_id).end()
-        assert not cell.error, f"{cell.error}: {cell.printed}"
+        assert not cell.error, f"{cell.error}: {cell.told} {cell.printed}"
         return cell
 
     def interrupt(self) -> None:
