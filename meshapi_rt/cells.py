@@ -15,40 +15,27 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["Run", "closed_on_interrupt", "renewed", "running"]
+__all__ = ["closed_on_interrupt", "renewed", "running"]
 
 log = logging.getLogger("meshapi_rt")
 
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-_Opened = TypeVar("_Opened", bound=_Closable)
-
-
-class Run(NamedTuple):
-    """One run of one cell.
-
-    Attributes:
-        cell: The cell's id where the front end sends one (JupyterLab, Notebook, VS Code do), else its source text.
-        request: The id of the request that runs it.
-    """
-
-    cell: str
-    request: str
-
+_Opened = TypeVar("_Opened")  # what has a close()
 
 # By cell: the request of its latest run that opened something, and what that opened. One thread alone comes here.
 _sessions: dict[str, tuple[str, weakref.WeakSet[Any]]] = {}
-_streams: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
+_streams: weakref.WeakKeyDictionary[Any, tuple[str, str]] = weakref.WeakKeyDictionary()
 _watched: weakref.WeakSet[Any] = weakref.WeakSet()  # shells
 
 
-def running() -> Run | None:
-    """Return the run of a cell that the caller is part of; ``None`` where there is none."""
+def running() -> tuple[str, str] | None:
+    """Return the run of a cell that the caller is part of; ``None`` where there is none.
+
+    Returns:
+        The cell: its id where the front end sends one (JupyterLab, Notebook, VS Code do), else its source text; and
+        the id of the request that runs it.
+    """
     parent = _parent(_shell())
     header = parent.get("header")
     if not isinstance(header, Mapping) or header.get("msg_type") != "execute_request":
@@ -56,7 +43,7 @@ def running() -> Run | None:
     metadata, content = parent.get("metadata") or {}, parent.get("content") or {}
     cell_id = metadata.get("cellId")
     cell = f"id {cell_id}" if cell_id else f"source {content.get('code')}"
-    return Run(cell, str(header.get("msg_id")))
+    return cell, str(header.get("msg_id"))
 
 
 def renewed(connect: Callable[[], _Opened]) -> _Opened:
@@ -64,24 +51,25 @@ def renewed(connect: Callable[[], _Opened]) -> _Opened:
     run = running()
     if run is None:
         return connect()
-    request, former = _sessions.get(run.cell, ("", weakref.WeakSet()))
-    if request != run.request:
+    cell, request = run
+    before, former = _sessions.get(cell, ("", weakref.WeakSet()))
+    if before != request:
         # They are forgotten once they are closed: where this is interrupted, the next run goes on with it.
         for session in list(former):
             log.info("closing %r: the cell that opened it runs again", session)
             session.close()
     opened = connect()
-    _note(run, opened)
+    _note(cell, request, opened)
     return opened
 
 
-def _note(run: Run, opened: object) -> None:
-    request, known = _sessions.get(run.cell, ("", weakref.WeakSet()))
-    if request != run.request:
-        for cell in [cell for cell, (_, left) in _sessions.items() if not left]:
-            del _sessions[cell]
+def _note(cell: str, request: str, opened: object) -> None:
+    before, known = _sessions.get(cell, ("", weakref.WeakSet()))
+    if before != request:
+        for other in [other for other, (_, left) in _sessions.items() if not left]:
+            del _sessions[other]
         known = weakref.WeakSet()
-        _sessions[run.cell] = (run.request, known)
+        _sessions[cell] = (request, known)
     known.add(opened)
 
 
