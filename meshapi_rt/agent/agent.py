@@ -372,7 +372,7 @@ class VoiceAgent:
             return AgentMetrics()
         counts = conductor.counts
         return AgentMetrics(
-            turns=tuple(conductor.turns.copy()),
+            turns=tuple(conductor.stopwatch.turns.copy()),
             interruptions=counts.interruptions,
             truncated=counts.truncated,
             deleted=counts.deleted,

@@ -8,7 +8,6 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,11 +21,13 @@ from ..streams import EventStream
 from ..wire_format import FORMATS, WireFormat
 from .ears import Ears
 from .floor import Floor, is_harmless
-from .metrics import Counts, TurnTiming
-from .mouth import Cut, Mouth, Spoken
+from .metrics import Counts
+from .mouth import Cut, Mouth
 from .orders import Ended, Order, Press, Release, Released, Replace, Say
 from .states import AgentState, Facts
-from .utterances import Scribe, Utterance
+from .stenographer import Stenographer
+from .stopwatch import Stopwatch
+from .utterances import Utterance
 
 __all__ = ["Conductor", "Habits", "Listener"]
 
@@ -34,10 +35,7 @@ log = logging.getLogger("meshapi_rt")
 
 _TICK = 0.01  # seconds between two looks at the speaker and at orders; a tenth of what a listener notices
 _SHORTEST = 0.1  # seconds that a server takes as a turn (protocol.md 1.5, O)
-_CUT_ANSWER = 2.0  # seconds that the server has to confirm a truncation, before the transcript is told without it
-_FAREWELL = 0.5  # seconds for the same at the end
-_TURNS = 10_000
-_LONGEST_SILENCE = 10.0  # seconds between the end of speech and the report of it; more is a clock gone wrong
+_FAREWELL = 0.5  # seconds that the server has at the end to confirm a truncation
 _numbers = itertools.count(1)
 
 
@@ -77,7 +75,7 @@ class Conductor:
     Attributes:
         state: What the agent is doing.
         counts: What happened.
-        turns: How long answers took.
+        stopwatch: How long answers took.
         failure: What ended it, or ``None``.
         over: Set at the end.
     """
@@ -88,24 +86,19 @@ class Conductor:
         self._habits = habits
         self._listener = listener
         self._floor = Floor(session)
-        self._scribe = Scribe(listener.utterance)
+        self._words = Stenographer(session.conversation, listener.utterance, mouth.wants)
         self._ears: Ears | None = None
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._stopping = False
         self._facts = Facts()
         self._output = FORMATS["audio/pcm"]
         self._outside: set[str] = set()  # responses that do not join the conversation
-        self._committed: deque[str] = deque(maxlen=64)  # turns that were spoken
         self._calls: set[str] = set()
-        self._cuts: dict[str, float] = {}  # items whose truncation is not confirmed, and until when to wait
-        self._spoke_until: float | None = None  # when the user ended, until something of the answer is heard
         self._quiet_since: float | None = None  # since the recording is over and nothing happens
         self._recording_over = False
-        self._transcribes = False
-        self._silence = 0.0  # seconds that the server waits before it reports the end of speech
         self.state = AgentState.STOPPED
         self.counts = Counts()
-        self.turns: deque[TurnTiming] = deque(maxlen=_TURNS)
+        self.stopwatch = Stopwatch()
         self.failure: MeshAPIError | None = None
         self.over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"meshapi-rt-agent-{next(_numbers)}", daemon=True)
@@ -150,7 +143,7 @@ class Conductor:
             self.failure.__cause__ = exc
         finally:
             stream.close()
-            self._scribe.close()
+            self._words.close()
             self._facts.running = False
             self._tell_state()
             self.over.set()
@@ -186,6 +179,7 @@ class Conductor:
             handler = _HANDLERS.get(message.type or "")
             if handler is not None:
                 handler(self, event)
+            self._words.observe(message.type, event)
         self._tell_state()
 
     def _tick(self, now: float) -> None:
@@ -195,13 +189,10 @@ class Conductor:
             self._speaker_failed(exc)
             begun, over = [], []
         for item in begun:
-            self._measure(item)
+            self.stopwatch.stop(item)
         for item_id in over:
-            self._scribe.end(item_id)
-        for item_id, until in list(self._cuts.items()):
-            if now >= until:
-                self._cut_confirmed({"item_id": item_id})
-        self._scribe.tick(now)
+            self._words.heard_whole(item_id)
+        self._words.tick(now)
         self._floor.tick(now)
         self._tell_state()
 
@@ -228,10 +219,8 @@ class Conductor:
         if self._mouth.busy:
             self._interrupt(cancel=True)
         deadline = time.monotonic() + _FAREWELL
-        while self._cuts and time.monotonic() < deadline and self._receive(stream):
+        while self._words.waiting and time.monotonic() < deadline and self._receive(stream):
             pass
-        for item_id in list(self._cuts):
-            self._cut_confirmed({"item_id": item_id})
 
     # -- what others ask for ---
 
@@ -243,14 +232,14 @@ class Conductor:
         self._tell_state()
 
     def _release(self, order: Release) -> None:
-        self._spoke_until = order.at
+        self.stopwatch.start(order.at)
         if self._ears is not None:
             self._ears.release(order.at)
 
     def _released(self, order: Released) -> None:
         self._facts.user_speaks = False
         if order.seconds < _SHORTEST:
-            self._spoke_until = None
+            self.stopwatch.forget()
             if order.seconds:
                 self._floor.send({"type": "input_audio_buffer.clear"})
             return
@@ -262,7 +251,7 @@ class Conductor:
         content = [{"type": "input_text", "text": order.text}]
         item = {"type": "message", "role": "user", "content": content}
         self._floor.send({"type": "conversation.item.create", "item": item})
-        self._spoke_until = order.at
+        self.stopwatch.start(order.at)
         self._ask()
 
     def _ask(self) -> None:
@@ -291,35 +280,26 @@ class Conductor:
         self._mouth.drop([active])
         if cancel and (running or active is None):
             self._floor.leave()
-        self._spoke_until = None
+        self.stopwatch.forget()
         self.counts.interruptions += was_busy or running
         self._send_cuts(cuts)
 
-    def _send_cuts(self, cuts: list[Cut]) -> None:
-        for cut in cuts:
+    def _send_cuts(self, cuts: Mapping[str, list[Cut]]) -> None:
+        for item_id in (item_id for item_id, told in cuts.items() if not told):
+            self._words.heard_whole(item_id)
+        for cut in (cut for told in cuts.values() for cut in told):
             if cut.audio_end_ms is None:
                 self._delete(cut.item_id)
             else:
                 place = {"item_id": cut.item_id, "content_index": cut.content_index, "audio_end_ms": cut.audio_end_ms}
                 self._floor.send({"type": "conversation.item.truncate", **place}, cut.item_id)
-                self._cuts[cut.item_id] = time.monotonic() + _CUT_ANSWER
+                self._words.cut(cut.item_id)
                 self.counts.truncated += 1
 
     def _delete(self, item_id: str) -> None:
         self._floor.send({"type": "conversation.item.delete", "item_id": item_id}, item_id)
-        self._scribe.drop(item_id)
+        self._words.heard_nothing(item_id)
         self.counts.deleted += 1
-
-    def _cut_confirmed(self, event: Mapping[str, Any]) -> None:
-        item_id = str(event.get("item_id"))
-        if self._cuts.pop(item_id, None) is None:
-            return
-        try:
-            item = self._session.conversation[item_id]
-        except KeyError:
-            self._scribe.drop(item_id)
-        else:
-            self._scribe.cut(item_id, item.transcript, estimate=True)
 
     # -- failures ---
 
@@ -336,7 +316,7 @@ class Conductor:
             return
         if is_harmless(error) and self._floor.is_ours(error):
             self.counts.harmless += 1
-            self._cut_confirmed({"item_id": self._floor.item_of(error)})
+            self._words.confirm(self._floor.item_of(error))
             return
         self._facts.awaited = self._facts.awaited and (self._floor.asked or self._floor.active is not None)
         if not self._listener.error(error):
@@ -351,9 +331,9 @@ class Conductor:
         wire = _format(heard)
         if wire is not None and self._ears is not None:
             self._ears.set_format(wire)
-        self._transcribes = bool(heard.get("transcription"))
+        self._words.transcribes = bool(heard.get("transcription"))
         silence = _inner(heard, "turn_detection").get("silence_duration_ms")
-        self._silence = silence / 1000 if isinstance(silence, (int, float)) else 0.0
+        self.stopwatch.silence = silence / 1000 if isinstance(silence, (int, float)) else 0.0
 
     def _reconnected(self, event: Mapping[str, Any]) -> None:
         """Go on where the last connection broke; a question that nothing was answered to is asked again."""
@@ -366,11 +346,13 @@ class Conductor:
         if not self._habits.key:
             self._facts.user_speaks = False
         restored = _inner(event, "restored").get("items") or ()
-        last = next(reversed(self._session.conversation.items), None)
+        items = self._session.conversation.items
+        self._calls &= {item.call_id for item in items if item.call_id is not None and not item.lost}
+        last = next(reversed(items), None)
         if unanswered and last is not None and last.id in restored and last.role == "user":
             self._ask()
-        elif not self._calls:
-            self._facts.awaited = False
+        else:
+            self._facts.awaited = bool(self._calls)
 
     def _speech_started(self, _event: Mapping[str, Any]) -> None:
         if self._habits.interrupts:
@@ -380,59 +362,22 @@ class Conductor:
     def _speech_stopped(self, event: Mapping[str, Any]) -> None:
         self._facts.user_speaks = False
         self._facts.awaited = self._habits.answers
-        self._spoke_until = self._end_of_speech(event.get("audio_end_ms"))
-
-    def _end_of_speech(self, told: object) -> float:
-        """Return when the user fell silent: the server's time stamp includes the silence that it waited for."""
-        now = time.monotonic()
-        if isinstance(told, (int, float)) and self._ears is not None:
-            at = self._ears.heard_at(told - 1000 * self._silence)
-            if at is not None and now - _LONGEST_SILENCE < at <= now:
-                return at
-        return now
+        if self._ears is not None:
+            self.stopwatch.start_with_speech(event.get("audio_end_ms"), self._ears.heard_at)
 
     def _timeout(self, _event: Mapping[str, Any]) -> None:
         self._facts.awaited = True
 
-    def _cleared(self, _event: Mapping[str, Any]) -> None:
+    def _buffer_emptied(self, _event: Mapping[str, Any]) -> None:
         if not self._habits.key:
             self._facts.user_speaks = False
-
-    def _turn_committed(self, event: Mapping[str, Any]) -> None:
-        item_id = str(event.get("item_id"))
-        if not self._habits.key:
-            self._facts.user_speaks = False
-        self._committed.append(item_id)
-        self._scribe.begin(item_id, "user")
-        if self._transcribes:
-            self._scribe.expect(item_id)
-        else:
-            self._scribe.end(item_id)
 
     def _item_added(self, event: Mapping[str, Any]) -> None:
         item = _inner(event, "item")
-        item_id = str(item.get("id"))
         if item.get("type") == "function_call_output":
             self._calls.discard(str(item.get("call_id")))
             if not self._calls and self._floor.active is None:
                 self._facts.awaited = True
-        elif item.get("role") == "user" and item_id not in self._committed:
-            content = item.get("content")
-            parts = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
-            self._scribe.begin(item_id, "user")
-            self._scribe.complete(item_id, "\n".join(str(part["text"]) for part in parts if part.get("text")))
-
-    def _item_deleted(self, event: Mapping[str, Any]) -> None:
-        self._scribe.drop(str(event.get("item_id")))
-
-    def _transcript_delta_of_user(self, event: Mapping[str, Any]) -> None:
-        self._scribe.add(str(event.get("item_id")), str(event.get("delta") or ""))
-
-    def _transcript_of_user(self, event: Mapping[str, Any]) -> None:
-        self._scribe.complete(str(event.get("item_id")), str(event.get("transcript") or ""))
-
-    def _transcription_failed(self, event: Mapping[str, Any]) -> None:
-        self._scribe.end(str(event.get("item_id")))
 
     # -- responses ---
 
@@ -479,7 +424,7 @@ class Conductor:
         if self._mouth.announce(item_id, response_id) is None:
             self._delete(item_id)  # of a response that was cut off: nothing of it will be heard
         else:
-            self._scribe.begin(item_id, "assistant")
+            self._words.answer_begins(item_id)
 
     def _output_item_done(self, event: Mapping[str, Any]) -> None:
         item_id = str(_inner(event, "item").get("id"))
@@ -488,15 +433,6 @@ class Conductor:
     def _content_part(self, event: Mapping[str, Any]) -> None:
         if _inner(event, "part").get("type") in ("text", "output_text"):
             self._mouth.text_comes(str(event.get("item_id")))
-
-    def _words(self, event: Mapping[str, Any]) -> None:
-        if self._mouth.wants(event.get("response_id")):
-            self._scribe.add(str(event.get("item_id")), str(event.get("delta") or ""))
-
-    def _all_words(self, event: Mapping[str, Any]) -> None:
-        text = event.get("transcript", event.get("text"))
-        if self._mouth.wants(event.get("response_id")) and isinstance(text, str):
-            self._scribe.complete(str(event.get("item_id")), text)
 
     def _say(self, audio: bytes, event: Mapping[str, Any]) -> None:
         response_id, item_id, index = event.get("response_id"), event.get("item_id"), event.get("content_index")
@@ -517,14 +453,6 @@ class Conductor:
             what()
         except DeviceError as exc:
             self._speaker_failed(exc)
-
-    def _measure(self, item: Spoken) -> None:
-        if self._spoke_until is None or item.began is None:
-            return
-        latency, came = item.began - self._spoke_until, item.first_came or item.began
-        own = max(0.0, item.began - came)
-        self._spoke_until = None
-        self.turns.append(TurnTiming(latency=latency, server=latency - own, own=own, item_id=item.item_id))
 
 
 def _inner(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -553,22 +481,13 @@ _HANDLERS: dict[str, Callable[[Conductor, Mapping[str, Any]], None]] = with_reti
         "input_audio_buffer.speech_started": Conductor._speech_started,
         "input_audio_buffer.speech_stopped": Conductor._speech_stopped,
         "input_audio_buffer.timeout_triggered": Conductor._timeout,
-        "input_audio_buffer.cleared": Conductor._cleared,
-        "input_audio_buffer.committed": Conductor._turn_committed,
+        "input_audio_buffer.cleared": Conductor._buffer_emptied,
+        "input_audio_buffer.committed": Conductor._buffer_emptied,
         "conversation.item.added": Conductor._item_added,
-        "conversation.item.truncated": Conductor._cut_confirmed,
-        "conversation.item.deleted": Conductor._item_deleted,
-        "conversation.item.input_audio_transcription.delta": Conductor._transcript_delta_of_user,
-        "conversation.item.input_audio_transcription.completed": Conductor._transcript_of_user,
-        "conversation.item.input_audio_transcription.failed": Conductor._transcription_failed,
         "response.created": Conductor._response_created,
         "response.output_item.added": Conductor._output_item_added,
         "response.output_item.done": Conductor._output_item_done,
         "response.content_part.added": Conductor._content_part,
-        "response.output_text.delta": Conductor._words,
-        "response.output_audio_transcript.delta": Conductor._words,
-        "response.output_text.done": Conductor._all_words,
-        "response.output_audio_transcript.done": Conductor._all_words,
         "response.done": Conductor._response_done,
     }
 )
