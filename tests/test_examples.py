@@ -22,6 +22,7 @@ EXPECTED = {
     "connect_and_close": "closed with code 1000",
     "error_handling": "the end: closed in good order",
     "events_pump": "the pump ended: in good order",
+    "live_agent": "1 answers, first audio after",
     "list_models": "a member is a plain string: True",
     "receive_frames": "response.done, ",
     "send_audio": "5.75 s of audio became item_",

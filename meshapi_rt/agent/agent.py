@@ -15,7 +15,8 @@ from ..models import MODELS
 from ..session import RealtimeSession
 from ..shapes import NOT_GIVEN, NotGiven
 from ..waiting import Wait
-from .conductor import Conductor, Habits, Listener
+from .conduct import Conduct, Habits, Listener
+from .conductor import Conductor
 from .ears import Ears
 from .gate import EchoGate, Gate
 from .herald import Herald
@@ -135,6 +136,7 @@ class VoiceAgent:
         self._lock = threading.Lock()
         self._began = self._stopped = self._talking = False
         self._session: RealtimeSession | None = None
+        self._conduct: Conduct | None = None
         self._conductor: Conductor | None = None
         self._ears: Ears | None = None
         self._gate: Gate | None = None
@@ -210,10 +212,12 @@ class VoiceAgent:
     def _begin(self, session: RealtimeSession) -> None:
         self._mouth = Mouth(self._sink)
         listener = Listener(state=self._tell_state, utterance=self._tell_utterance, error=self._tell_error)
-        conductor = Conductor(session, self._mouth, self._habits, listener)
+        self._conduct = Conduct(session, self._mouth, self._habits, listener)
+        conductor = Conductor(session, self._conduct)
         self._ears = self._make_ears(session, conductor)
+        self._conduct.listen_with(self._ears)
         self._conductor = conductor
-        conductor.start(self._ears)
+        conductor.start()
         self._ears.start()
 
     def _make_ears(self, session: RealtimeSession, conductor: Conductor) -> Ears:
@@ -334,6 +338,7 @@ class VoiceAgent:
         conductor = self._running()
         assert self._session is not None
         assert self._ears is not None
+        assert self._conduct is not None
         if speaker is not None:
             self._sink = speaker
             conductor.order(Replace(speaker))
@@ -342,7 +347,7 @@ class VoiceAgent:
         if microphone is not None or self._gate is not None:
             self._ears.close(_END_SECONDS)
             self._ears = self._make_ears(self._session, conductor)
-            conductor.listen_with(self._ears)
+            self._conduct.listen_with(self._ears)
             self._ears.start()
 
     def _running(self) -> Conductor:
@@ -356,7 +361,7 @@ class VoiceAgent:
     @property
     def state(self) -> AgentState:
         """What it is doing."""
-        return AgentState.STOPPED if self._conductor is None else self._conductor.state
+        return AgentState.STOPPED if self._conduct is None else self._conduct.state
 
     @property
     def session(self) -> RealtimeSession | None:
@@ -367,12 +372,12 @@ class VoiceAgent:
     @property
     def metrics(self) -> AgentMetrics:
         """A snapshot of what was measured so far; also after the end."""
-        conductor = self._conductor
-        if conductor is None or self._mouth is None:
+        conduct = self._conduct
+        if conduct is None or self._mouth is None:
             return AgentMetrics()
-        counts = conductor.counts
+        counts = conduct.counts
         return AgentMetrics(
-            turns=tuple(conductor.turns.copy()),
+            turns=tuple(conduct.stopwatch.turns.copy()),
             interruptions=counts.interruptions,
             truncated=counts.truncated,
             deleted=counts.deleted,

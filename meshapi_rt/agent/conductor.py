@@ -1,4 +1,4 @@
-"""The thread in the middle of a voice agent: what the server says and what others ask for, and what follows from it."""
+"""The thread in the middle of a voice agent: it takes what comes, from the session and from other threads."""
 
 from __future__ import annotations
 
@@ -8,119 +8,50 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
 
-import attrs
-
-from ..errors import DeviceError, MeshAPIError, RealtimeError, TimedOut
-from ..message import RealtimeMessage
-from ..retired import with_retired_names
+from ..errors import MeshAPIError, TimedOut
 from ..session import RealtimeSession
 from ..streams import EventStream
-from ..wire_format import FORMATS, WireFormat
-from .ears import Ears
-from .floor import Floor, is_harmless
-from .metrics import Counts, TurnTiming
-from .mouth import Cut, Mouth, Spoken
-from .orders import Ended, Order, Press, Release, Released, Replace, Say
-from .states import AgentState, Facts
-from .utterances import Scribe, Utterance
+from .conduct import Conduct
+from .orders import Order
 
-__all__ = ["Conductor", "Habits", "Listener"]
+__all__ = ["Conductor"]
 
 log = logging.getLogger("meshapi_rt")
 
-_TICK = 0.01  # seconds between two looks at the speaker and at orders; a tenth of what a listener notices
-_SHORTEST = 0.1  # seconds that a server takes as a turn (protocol.md 1.5, O)
-_CUT_ANSWER = 2.0  # seconds that the server has to confirm a truncation, before the transcript is told without it
-_FAREWELL = 0.5  # seconds for the same at the end
-_TURNS = 10_000
-_LONGEST_SILENCE = 10.0  # seconds between the end of speech and the report of it; more is a clock gone wrong
+_TICK = 0.01  # seconds between two looks at the speaker and at orders; a fifth of what an interruption may take
+_FAREWELL = 0.5  # seconds that the server has at the end to confirm a truncation
 _numbers = itertools.count(1)
 
 
-@attrs.frozen(kw_only=True)
-class Habits:
-    """How turns are taken.
-
-    Attributes:
-        key: The user holds a key to speak; else the server hears turns.
-        interrupts: Whether speech cuts an answer off.
-        answers: Whether the server answers a turn by itself.
-        linger: Seconds of quiet behind the end of a recording after which all is over.
-    """
-
-    key: bool
-    interrupts: bool
-    answers: bool
-    linger: float
-
-
-@attrs.frozen(kw_only=True)
-class Listener:
-    """Who is told; each call returns at once."""
-
-    state: Callable[[AgentState], object]
-    utterance: Callable[[Utterance], object]
-    error: Callable[[MeshAPIError], bool]  # false: nobody takes it
-
-
 class Conductor:
-    """Listens to the session and does what has to be done.
+    """Has everything done in turn.
+
+    Args:
+        session: What it listens to.
+        conduct: What it does.
 
     Threads:
         ``meshapi-rt-agent-N`` does everything, from :meth:`start` to :meth:`stop`, the end of the session, or a
-        failure that nobody takes. Any thread may give orders and look at the attributes.
+        failure that nobody takes. Any thread may call the methods.
 
     Attributes:
-        state: What the agent is doing.
-        counts: What happened.
-        turns: How long answers took.
         failure: What ended it, or ``None``.
         over: Set at the end.
     """
 
-    def __init__(self, session: RealtimeSession, mouth: Mouth, habits: Habits, listener: Listener) -> None:
+    def __init__(self, session: RealtimeSession, conduct: Conduct) -> None:
         self._session = session
-        self._mouth = mouth
-        self._habits = habits
-        self._listener = listener
-        self._floor = Floor(session)
-        self._scribe = Scribe(listener.utterance)
-        self._ears: Ears | None = None
+        self._conduct = conduct
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._stopping = False
-        self._facts = Facts()
-        self._output = FORMATS["audio/pcm"]
-        self._outside: set[str] = set()  # responses that do not join the conversation
-        self._committed: deque[str] = deque(maxlen=64)  # turns that were spoken
-        self._calls: set[str] = set()
-        self._cuts: dict[str, float] = {}  # items whose truncation is not confirmed, and until when to wait
-        self._spoke_until: float | None = None  # when the user ended, until something of the answer is heard
-        self._quiet_since: float | None = None  # since the recording is over and nothing happens
-        self._recording_over = False
-        self._transcribes = False
-        self._silence = 0.0  # seconds that the server waits before it reports the end of speech
-        self.state = AgentState.STOPPED
-        self.counts = Counts()
-        self.turns: deque[TurnTiming] = deque(maxlen=_TURNS)
         self.failure: MeshAPIError | None = None
         self.over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"meshapi-rt-agent-{next(_numbers)}", daemon=True)
 
-    # -- any thread ---
-
-    def start(self, ears: Ears) -> None:
-        """Begin, with whoever listens."""
-        self._ears = ears
+    def start(self) -> None:
+        """Begin."""
         self._thread.start()
-
-    def listen_with(self, ears: Ears) -> None:
-        """Go on with another microphone."""
-        self._recording_over = False
-        self._ears = ears
 
     def order(self, order: Order) -> None:
         """Have something done; within 10 ms."""
@@ -135,24 +66,22 @@ class Conductor:
     # -- the thread ---
 
     def _run(self) -> None:
-        stream = self._session.events(timeout=_TICK)
+        conduct, stream = self._conduct, self._session.events(timeout=_TICK)
         try:
-            self._facts.running = True
-            self._configured()
-            while not self._stopping and self.failure is None and self._step(stream):
+            conduct.begin()
+            while not self._stopping and conduct.failure is None and self._step(stream):
                 pass
             self._finish(stream)
         except MeshAPIError as exc:
-            self.failure = self.failure or exc
+            self.failure = exc
         except Exception as exc:
             log.exception("a voice agent failed")
             self.failure = MeshAPIError(f"the voice agent failed: {exc!r}")
             self.failure.__cause__ = exc
         finally:
+            self.failure = conduct.failure or self.failure
             stream.close()
-            self._scribe.close()
-            self._facts.running = False
-            self._tell_state()
+            conduct.end()
             self.over.set()
 
     def _step(self, stream: EventStream) -> bool:
@@ -160,10 +89,9 @@ class Conductor:
         going = self._receive(stream)
         with contextlib.suppress(queue.Empty):
             while True:
-                order = self._orders.get_nowait()
-                _ORDERS[type(order)](self, order)
-        self._tick(time.monotonic())
-        return going and not self._is_through()
+                self._conduct.obey(self._orders.get_nowait())
+        self._conduct.tick(time.monotonic())
+        return going and not self._conduct.through
 
     def _receive(self, stream: EventStream) -> bool:
         """Take the next message, if one comes soon; false at the end of the session."""
@@ -173,402 +101,12 @@ class Conductor:
             return True
         except StopIteration:
             return False
-        self._take(message)
+        self._conduct.take(message)
         return True
-
-    def _take(self, message: RealtimeMessage) -> None:
-        event = message.outline or {}
-        if message.error is not None:
-            self._refused(message.error)
-        elif message.audio is not None:
-            self._say(message.audio, event)
-        else:
-            handler = _HANDLERS.get(message.type or "")
-            if handler is not None:
-                handler(self, event)
-        self._tell_state()
-
-    def _tick(self, now: float) -> None:
-        try:
-            begun, over = self._mouth.look(now)
-        except DeviceError as exc:
-            self._speaker_failed(exc)
-            begun, over = [], []
-        for item in begun:
-            self._measure(item)
-        for item_id in over:
-            self._scribe.end(item_id)
-        for item_id, until in list(self._cuts.items()):
-            if now >= until:
-                self._cut_confirmed({"item_id": item_id})
-        self._scribe.tick(now)
-        self._floor.tick(now)
-        self._tell_state()
-
-    def _tell_state(self) -> None:
-        facts = self._facts
-        facts.sounding, facts.queued, facts.calls = self._mouth.sounding, self._mouth.busy, len(self._calls)
-        state = facts.state
-        if state is not self.state:
-            self.state = state
-            self._listener.state(state)
-
-    def _is_through(self) -> bool:
-        """Tell whether a recording has been listened to, and everything about it was said."""
-        quiet = self._recording_over and self.state is AgentState.LISTENING and not self._mouth.busy
-        if not quiet or self._floor.active is not None or self._habits.key:
-            self._quiet_since = None
-            return False
-        if self._quiet_since is None:
-            self._quiet_since = time.monotonic()
-        return time.monotonic() - self._quiet_since >= self._habits.linger
 
     def _finish(self, stream: EventStream) -> None:
         """Fall silent, and let the server know what was heard."""
-        if self._mouth.busy:
-            self._interrupt(cancel=True)
+        self._conduct.silence(cancel=True)
         deadline = time.monotonic() + _FAREWELL
-        while self._cuts and time.monotonic() < deadline and self._receive(stream):
+        while self._conduct.words.waiting and time.monotonic() < deadline and self._receive(stream):
             pass
-        for item_id in list(self._cuts):
-            self._cut_confirmed({"item_id": item_id})
-
-    # -- what others ask for ---
-
-    def _press(self, _order: Press) -> None:
-        self._interrupt(cancel=True)
-        self._facts.user_speaks, self._facts.awaited = True, False
-        if self._ears is not None:
-            self._ears.press()
-        self._tell_state()
-
-    def _release(self, order: Release) -> None:
-        self._spoke_until = order.at
-        if self._ears is not None:
-            self._ears.release(order.at)
-
-    def _released(self, order: Released) -> None:
-        self._facts.user_speaks = False
-        if order.seconds < _SHORTEST:
-            self._spoke_until = None
-            if order.seconds:
-                self._floor.send({"type": "input_audio_buffer.clear"})
-            return
-        self._floor.send({"type": "input_audio_buffer.commit"})
-        self._ask()
-
-    def _typed(self, order: Say) -> None:
-        self._interrupt(cancel=True)
-        content = [{"type": "input_text", "text": order.text}]
-        item = {"type": "message", "role": "user", "content": content}
-        self._floor.send({"type": "conversation.item.create", "item": item})
-        self._spoke_until = order.at
-        self._ask()
-
-    def _ask(self) -> None:
-        self._facts.awaited = True
-        self._floor.ask()
-        self._tell_state()
-
-    def _microphone_ended(self, order: Ended) -> None:
-        if order.failure is None:
-            self._recording_over = True
-        else:
-            self._fail(order.failure)
-
-    def _replace(self, order: Replace) -> None:
-        self._send_cuts(self._mouth.interrupt())
-        self._mouth.use(order.sink)
-
-    # -- interruption ---
-
-    def _interrupt(self, *, cancel: bool) -> None:
-        """Fall silent first, then tell the server (protocol.md 4.8)."""
-        was_busy = self._mouth.busy
-        cuts = self._mouth.interrupt()
-        active = self._floor.active
-        running = active is not None and self._mouth.wants(active)
-        self._mouth.drop([active])
-        if cancel and (running or active is None):
-            self._floor.leave()
-        self._spoke_until = None
-        self.counts.interruptions += was_busy or running
-        self._send_cuts(cuts)
-
-    def _send_cuts(self, cuts: list[Cut]) -> None:
-        for cut in cuts:
-            if cut.audio_end_ms is None:
-                self._delete(cut.item_id)
-            else:
-                place = {"item_id": cut.item_id, "content_index": cut.content_index, "audio_end_ms": cut.audio_end_ms}
-                self._floor.send({"type": "conversation.item.truncate", **place}, cut.item_id)
-                self._cuts[cut.item_id] = time.monotonic() + _CUT_ANSWER
-                self.counts.truncated += 1
-
-    def _delete(self, item_id: str) -> None:
-        self._floor.send({"type": "conversation.item.delete", "item_id": item_id}, item_id)
-        self._scribe.drop(item_id)
-        self.counts.deleted += 1
-
-    def _cut_confirmed(self, event: Mapping[str, Any]) -> None:
-        item_id = str(event.get("item_id"))
-        if self._cuts.pop(item_id, None) is None:
-            return
-        try:
-            item = self._session.conversation[item_id]
-        except KeyError:
-            self._scribe.drop(item_id)
-        else:
-            self._scribe.cut(item_id, item.transcript, estimate=True)
-
-    # -- failures ---
-
-    def _fail(self, failure: MeshAPIError) -> None:
-        if not self._listener.error(failure):
-            self.failure = failure
-
-    def _speaker_failed(self, failure: DeviceError) -> None:
-        self._send_cuts(self._mouth.fail())
-        self._fail(failure)
-
-    def _refused(self, error: RealtimeError) -> None:
-        if self._floor.refused(error, time.monotonic()):
-            return
-        if is_harmless(error) and self._floor.is_ours(error):
-            self.counts.harmless += 1
-            self._cut_confirmed({"item_id": self._floor.item_of(error)})
-            return
-        self._facts.awaited = self._facts.awaited and (self._floor.asked or self._floor.active is not None)
-        if not self._listener.error(error):
-            log.warning("the server refused something of a voice agent: %s", error)
-
-    # -- what the server says ---
-
-    def _configured(self, _event: Mapping[str, Any] | None = None) -> None:
-        audio = _inner(self._session.settings, "audio")  # not the event's: an unread one may be outdated
-        heard, spoken = _inner(audio, "input"), _inner(audio, "output")
-        self._output = _format(spoken) or self._output
-        wire = _format(heard)
-        if wire is not None and self._ears is not None:
-            self._ears.set_format(wire)
-        self._transcribes = bool(heard.get("transcription"))
-        silence = _inner(heard, "turn_detection").get("silence_duration_ms")
-        self._silence = silence / 1000 if isinstance(silence, (int, float)) else 0.0
-
-    def _reconnected(self, event: Mapping[str, Any]) -> None:
-        """Go on where the last connection broke; a question that nothing was answered to is asked again."""
-        self.counts.reconnects += 1
-        unanswered = self._facts.awaited and not self._mouth.busy
-        self._floor.forget_connection()
-        self._mouth.all_done()
-        if self._ears is not None:
-            self._ears.forget_connection()
-        if not self._habits.key:
-            self._facts.user_speaks = False
-        restored = _inner(event, "restored").get("items") or ()
-        last = next(reversed(self._session.conversation.items), None)
-        if unanswered and last is not None and last.id in restored and last.role == "user":
-            self._ask()
-        elif not self._calls:
-            self._facts.awaited = False
-
-    def _speech_started(self, _event: Mapping[str, Any]) -> None:
-        if self._habits.interrupts:
-            self._interrupt(cancel=False)  # the server cancels by itself
-        self._facts.user_speaks, self._facts.awaited = True, False
-
-    def _speech_stopped(self, event: Mapping[str, Any]) -> None:
-        self._facts.user_speaks = False
-        self._facts.awaited = self._habits.answers
-        self._spoke_until = self._end_of_speech(event.get("audio_end_ms"))
-
-    def _end_of_speech(self, told: object) -> float:
-        """Return when the user fell silent: the server's time stamp includes the silence that it waited for."""
-        now = time.monotonic()
-        if isinstance(told, (int, float)) and self._ears is not None:
-            at = self._ears.heard_at(told - 1000 * self._silence)
-            if at is not None and now - _LONGEST_SILENCE < at <= now:
-                return at
-        return now
-
-    def _timeout(self, _event: Mapping[str, Any]) -> None:
-        self._facts.awaited = True
-
-    def _cleared(self, _event: Mapping[str, Any]) -> None:
-        if not self._habits.key:
-            self._facts.user_speaks = False
-
-    def _turn_committed(self, event: Mapping[str, Any]) -> None:
-        item_id = str(event.get("item_id"))
-        if not self._habits.key:
-            self._facts.user_speaks = False
-        self._committed.append(item_id)
-        self._scribe.begin(item_id, "user")
-        if self._transcribes:
-            self._scribe.expect(item_id)
-        else:
-            self._scribe.end(item_id)
-
-    def _item_added(self, event: Mapping[str, Any]) -> None:
-        item = _inner(event, "item")
-        item_id = str(item.get("id"))
-        if item.get("type") == "function_call_output":
-            self._calls.discard(str(item.get("call_id")))
-            if not self._calls and self._floor.active is None:
-                self._facts.awaited = True
-        elif item.get("role") == "user" and item_id not in self._committed:
-            content = item.get("content")
-            parts = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
-            self._scribe.begin(item_id, "user")
-            self._scribe.complete(item_id, "\n".join(str(part["text"]) for part in parts if part.get("text")))
-
-    def _item_deleted(self, event: Mapping[str, Any]) -> None:
-        self._scribe.drop(str(event.get("item_id")))
-
-    def _transcript_delta_of_user(self, event: Mapping[str, Any]) -> None:
-        self._scribe.add(str(event.get("item_id")), str(event.get("delta") or ""))
-
-    def _transcript_of_user(self, event: Mapping[str, Any]) -> None:
-        self._scribe.complete(str(event.get("item_id")), str(event.get("transcript") or ""))
-
-    def _transcription_failed(self, event: Mapping[str, Any]) -> None:
-        self._scribe.end(str(event.get("item_id")))
-
-    # -- responses ---
-
-    def _response_created(self, event: Mapping[str, Any]) -> None:
-        response = _inner(event, "response")
-        response_id = str(response.get("id"))
-        if response.get("conversation_id", "") is None:
-            self._outside.add(response_id)
-            return
-        talks_over = self._facts.user_speaks and (self._habits.key or self._habits.interrupts)
-        if self._floor.created(response_id, unwanted=talks_over):
-            self._facts.awaited = True
-        else:
-            self._mouth.drop([response_id])
-
-    def _response_done(self, event: Mapping[str, Any]) -> None:
-        response = _inner(event, "response")
-        response_id = str(response.get("id"))
-        if response_id in self._outside or response.get("conversation_id", "") is None:
-            self._outside.discard(response_id)
-            return
-        self._mouth_does(lambda: self._mouth.response_done(response_id))
-        if self._mouth.wants(response_id):
-            self._note_outcome(response)
-        self._floor.done(response_id)
-
-    def _note_outcome(self, response: Mapping[str, Any]) -> None:
-        output = response.get("output")
-        items = [item for item in output if isinstance(item, Mapping)] if isinstance(output, list) else []
-        if response.get("status", "completed") == "completed":
-            self._calls.update(str(item.get("call_id")) for item in items if item.get("type") == "function_call")
-        self._facts.awaited = self._floor.asked
-        error = _inner(_inner(response, "status_details"), "error")
-        if response.get("status") == "failed":
-            told = RealtimeError(error.get("code"), str(error.get("message") or "the response failed"))
-            if not self._listener.error(told):
-                log.warning("a response failed: %s", told)
-
-    def _output_item_added(self, event: Mapping[str, Any]) -> None:
-        item, response_id = _inner(event, "item"), str(event.get("response_id"))
-        item_id = str(item.get("id"))
-        if item.get("type") != "message" or response_id in self._outside:
-            return
-        if self._mouth.announce(item_id, response_id) is None:
-            self._delete(item_id)  # of a response that was cut off: nothing of it will be heard
-        else:
-            self._scribe.begin(item_id, "assistant")
-
-    def _output_item_done(self, event: Mapping[str, Any]) -> None:
-        item_id = str(_inner(event, "item").get("id"))
-        self._mouth_does(lambda: self._mouth.item_done(item_id))
-
-    def _content_part(self, event: Mapping[str, Any]) -> None:
-        if _inner(event, "part").get("type") in ("text", "output_text"):
-            self._mouth.text_comes(str(event.get("item_id")))
-
-    def _words(self, event: Mapping[str, Any]) -> None:
-        if self._mouth.wants(event.get("response_id")):
-            self._scribe.add(str(event.get("item_id")), str(event.get("delta") or ""))
-
-    def _all_words(self, event: Mapping[str, Any]) -> None:
-        text = event.get("transcript", event.get("text"))
-        if self._mouth.wants(event.get("response_id")) and isinstance(text, str):
-            self._scribe.complete(str(event.get("item_id")), text)
-
-    def _say(self, audio: bytes, event: Mapping[str, Any]) -> None:
-        response_id, item_id, index = event.get("response_id"), event.get("item_id"), event.get("content_index")
-        if response_id in self._outside:
-            return
-        self._mouth_does(
-            lambda: self._mouth.write(
-                audio,
-                self._output,
-                item_id=item_id if isinstance(item_id, str) else None,
-                content_index=index if isinstance(index, int) else 0,
-                response_id=response_id,
-            )
-        )
-
-    def _mouth_does(self, what: Callable[[], None]) -> None:
-        try:
-            what()
-        except DeviceError as exc:
-            self._speaker_failed(exc)
-
-    def _measure(self, item: Spoken) -> None:
-        if self._spoke_until is None or item.began is None:
-            return
-        latency, came = item.began - self._spoke_until, item.first_came or item.began
-        own = max(0.0, item.began - came)
-        self._spoke_until = None
-        self.turns.append(TurnTiming(latency=latency, server=latency - own, own=own, item_id=item.item_id))
-
-
-def _inner(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = event.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _format(side: Mapping[str, Any]) -> WireFormat | None:
-    return FORMATS.get(str(_inner(side, "format").get("type")))
-
-
-_ORDERS: dict[type, Callable[[Conductor, Any], None]] = {
-    Press: Conductor._press,
-    Release: Conductor._release,
-    Released: Conductor._released,
-    Say: Conductor._typed,
-    Ended: Conductor._microphone_ended,
-    Replace: Conductor._replace,
-}
-
-_HANDLERS: dict[str, Callable[[Conductor, Mapping[str, Any]], None]] = with_retired_names(
-    {
-        "session.created": Conductor._configured,
-        "session.updated": Conductor._configured,
-        "meshapi.reconnected": Conductor._reconnected,
-        "input_audio_buffer.speech_started": Conductor._speech_started,
-        "input_audio_buffer.speech_stopped": Conductor._speech_stopped,
-        "input_audio_buffer.timeout_triggered": Conductor._timeout,
-        "input_audio_buffer.cleared": Conductor._cleared,
-        "input_audio_buffer.committed": Conductor._turn_committed,
-        "conversation.item.added": Conductor._item_added,
-        "conversation.item.truncated": Conductor._cut_confirmed,
-        "conversation.item.deleted": Conductor._item_deleted,
-        "conversation.item.input_audio_transcription.delta": Conductor._transcript_delta_of_user,
-        "conversation.item.input_audio_transcription.completed": Conductor._transcript_of_user,
-        "conversation.item.input_audio_transcription.failed": Conductor._transcription_failed,
-        "response.created": Conductor._response_created,
-        "response.output_item.added": Conductor._output_item_added,
-        "response.output_item.done": Conductor._output_item_done,
-        "response.content_part.added": Conductor._content_part,
-        "response.output_text.delta": Conductor._words,
-        "response.output_audio_transcript.delta": Conductor._words,
-        "response.output_text.done": Conductor._all_words,
-        "response.output_audio_transcript.done": Conductor._all_words,
-        "response.done": Conductor._response_done,
-    }
-)

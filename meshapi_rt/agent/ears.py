@@ -139,7 +139,7 @@ class Ears:
             failure = DeviceError(f"the microphone failed: {exc!r}")
             failure.__cause__ = exc
         self._report_release()
-        if not self._over.is_set():
+        if not self._over.is_set() and not self._session.closed:
             self._ended(failure)
 
     def _listen(self) -> bool:

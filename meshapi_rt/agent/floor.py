@@ -46,6 +46,7 @@ class Floor:
         self._session = session
         self._sent: OrderedDict[str, str] = OrderedDict()  # event ids, and the item that they are about
         self._asked: str | None = None  # the event that asked for a response which has not begun
+        self._last_asked: str | None = None  # likewise, whatever has begun since: it may have been another's
         self._wanted = False
         self._cancel_next = False
         self._again_at: float | None = None
@@ -86,7 +87,7 @@ class Floor:
         if self.active is None and self._asked is None:
             self._wanted = False
             self._again_at = None
-            self._asked = self.send({"type": "response.create"})
+            self._asked = self._last_asked = self.send({"type": "response.create"})
 
     def leave(self) -> None:
         """Want no response; cancel the one that runs, or the one that was asked for once it begins."""
@@ -127,17 +128,17 @@ class Floor:
 
     def refused(self, error: RealtimeError, now: float) -> bool:
         """Take note of a refusal; return whether it was the one of a response that is asked for again."""
-        if self._asked is None or error.event_id not in (None, self._asked) or error.code is None:
+        busy = error.code == _BUSY
+        about = self._asked if busy and error.event_id is None else error.event_id
+        if about is None or about != self._last_asked:
             return False
-        if error.code != _BUSY and error.event_id is None:
-            return False
-        self._asked = None
-        wanted, self._cancel_next = not self._cancel_next, False
-        if error.code != _BUSY:
+        self._asked = self._last_asked = None
+        unwanted, self._cancel_next = self._cancel_next, False
+        if not busy:
             if self._wanted:
                 self.ask()
             return False
-        self._wanted = self._wanted or wanted
+        self._wanted = self._wanted or not unwanted
         if self._wanted and self.active is None:
             self._again_at = now + _RETRY
         return True

@@ -230,8 +230,8 @@ class Mouth:
         while len(self._unwanted) > _RESPONSES:
             self._unwanted.popitem(last=False)
 
-    def interrupt(self) -> list[Cut]:
-        """Fall silent, and tell what the server is to know: it believes that everything was heard.
+    def interrupt(self) -> dict[str, list[Cut]]:
+        """Fall silent, and tell by item what the server is to know: it believes that everything was heard.
 
         Where an item is complete and was heard to its end, there is nothing to tell. One that was not begun goes as
         a whole. Everything else ends at the sample that was heard, not beyond what has come.
@@ -242,7 +242,7 @@ class Mouth:
         items = list(self._items.values())
         self._items.clear()
         self.drop(item.response_id for item in items)
-        return [cut for item in items for cut in self._cuts(item, told)]
+        return {item.item_id: self._cuts(item, told) for item in items}
 
     def _cuts(self, item: Spoken, told: dict[tuple[str | None, int], Heard]) -> list[Cut]:
         if item.written:
@@ -267,7 +267,7 @@ class Mouth:
         """Speak through another speaker from now on; call :meth:`interrupt` before."""
         self._sink = sink
 
-    def fail(self) -> list[Cut]:
+    def fail(self) -> dict[str, list[Cut]]:
         """Go on without a speaker that broke; return what was not heard of it, as :meth:`interrupt` does."""
         cuts = self.interrupt()
         self._sink = None

@@ -26,7 +26,7 @@ from meshapi_rt import (
 from meshapi_rt.agent import AgentState, VoiceAgent
 from meshapi_rt.devices import FileMicrophone, FileSpeaker
 from meshapi_rt.devices.heard import Heard
-from meshapi_rt.local import Audio, Fail, LocalServer, Send, Text, ToolCall, Turn
+from meshapi_rt.local import Audio, Fail, Faults, LocalServer, Send, Skip, Text, ToolCall, Turn
 
 from ..faces import environment, finish, likeness, start
 from .stage import LIMIT, Stage, level_of, steady, until, word
@@ -178,9 +178,11 @@ def test_key_during_an_answer() -> None:
     began = threading.Event()
 
     def slow(turn: Turn) -> Iterator[Any]:
+        first = not began.is_set()
         began.set()
         yield Audio(steady(3000, 0.1), "so")
-        turn.cancelled.wait(0.5)
+        if first:
+            turn.cancelled.wait(LIMIT)
         yield Audio(steady(3000, 0.1), "so")
 
     with Stage(slow, turn="push_to_talk") as stage:
@@ -193,6 +195,25 @@ def test_key_during_an_answer() -> None:
     statuses = [event["response"]["status"] for event in stage.told("response.done")]
     assert statuses == ["cancelled", "completed"]
     assert stage.told("error") == []
+
+
+def test_a_response_of_somebody_else() -> None:
+    """Where the server is busy with a response that it did not tell of, the answer is asked for again."""
+
+    def slow(turn: Turn) -> Iterator[Any]:
+        turn.cancelled.wait(0.3)
+        yield Audio(steady(3000, 0.1), "so")
+
+    faults = Faults(Skip(on="response.created", times=1))
+    with Stage(slow, server={"faults": faults}) as stage:
+        stage.session.response.create()
+        until(lambda: stage.sent("response.create"))
+        stage.agent.say("And now I.")
+        until(lambda: len(stage.told("response.done")) == 2)
+        stage.wait_state(SPEAKING, LISTENING)
+
+    assert [event["error"]["code"] for event in stage.told("error")]
+    assert stage.errors == []
 
 
 def test_key_and_turns_by_voice_exclude_each_other() -> None:

@@ -86,6 +86,9 @@ def check(stage: Stage, answers: Answers) -> list[float]:
             differences.append(abs(cut[item_id] - heard / 24))
         else:
             assert heard > SECONDS * 24_000 - MS, f"only {heard} samples were heard, and nothing was said about it"
+    said = [one.item_id for one in stage.said if one.role == "assistant" and one.final]
+    assert said == [item_id for item_id in items if item_id in said]  # in order
+    assert {item_id for item_id in items if item_id not in deleted} <= set(said)
     assert not stage.told("error")
     assert len(deleted) == len(set(deleted))
     assert len(cut) == len(stage.sent("conversation.item.truncate"))

@@ -63,8 +63,8 @@ def test_what_is_told(received: int, played: int, done: bool, cuts: list[Cut]) -
     if done:
         mouth.item_done("a")
 
-    assert mouth.interrupt() == cuts
-    assert mouth.interrupt() == []
+    assert mouth.interrupt() == {"a": cuts}
+    assert mouth.interrupt() == {}
 
 
 def test_written_items_stay() -> None:
@@ -73,7 +73,7 @@ def test_written_items_stay() -> None:
     mouth.announce("a", "response")
     mouth.text_comes("a")
 
-    assert mouth.interrupt() == []
+    assert mouth.interrupt() == {"a": []}
 
 
 def test_late_audio() -> None:
