@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -32,14 +32,15 @@ from .message import RealtimeMessage
 from .opening import first_messages
 from .policy import ReconnectPolicy
 from .pump import Pump, RenewNow
-from .replay import plan_replay
 from .retired import AUDIO_DELTAS
-from .revival import Revived, reconnected_message, revive
 from .sending import EventIds, Sender
 from .stats import Counters, SessionStats
 from .transport import Connection, CutOff, NotSent
 from .upkeep import Upkeep
 from .waiting import Deadline, Wait
+
+if TYPE_CHECKING:
+    from .revival import Revived
 
 __all__ = ["Engine", "Options"]
 
@@ -95,7 +96,7 @@ class Engine:
         self._last_used = time.monotonic()
         self._taken = 0
         self.keeper = AudioKeeper(options.kept_audio_bytes) if options.kept_audio_bytes else None
-        self._as_text: set[str] = set()  # assistant items that were restored as text
+        self._as_text: frozenset[str] = frozenset()  # assistant items that were restored as text
         self._heard: list[dict[str, Any]] = []  # truncates of those, for the mirror; any thread appends
         self._upkeep = Upkeep(options.keepalive, options.keepalive_for, options.policy)
         self._next_look = -math.inf  # at its clocks
@@ -259,6 +260,9 @@ class Engine:
 
     def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Connection, list[RealtimeMessage]] | None:
         """Connect again and restore; ``None`` where that failed or the user closed, and the session is over."""
+        from .replay import plan_replay  # noqa: PLC0415 - of sessions that lose their connection
+        from .revival import reconnected_message, revive  # noqa: PLC0415
+
         told_to_close = self._told_to_close
         assert self._policy is not None
         assert told_to_close is not None
@@ -320,7 +324,7 @@ class Engine:
         self.claims.forget_connection(set(revived.unfinished))
         if self.keeper is not None:
             self.keeper.forget_connection()
-        self._as_text.update(
+        self._as_text |= frozenset(
             item.id for item in self.history.items if item.role == "assistant" and item.id in revived.restored
         )
         return revived.messages

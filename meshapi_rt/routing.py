@@ -62,7 +62,7 @@ class Routing:
         self._owners: dict[str, Owner] = {}  # by the ids of responses, items and client events
         self._keys: dict[Owner, list[str]] = {}  # those ids, of calls that wait
         self._left: list[tuple[float, str]] = []  # those of calls that are over, and until when they are known
-        self._restored: set[str] = set()  # items whose conversation.item.done is still to come
+        self._restored: frozenset[str] = frozenset()  # items whose conversation.item.done is still to come
         self._running: dict[str, Owner] = {}  # responses of calls
         self._rates: list[Owner] = []  # whose rate_limits.updated are still to come, if they do
         self._spoken: str | None = None  # the item that voice detection commits next
@@ -115,7 +115,7 @@ class Routing:
         self.unwanted.clear()
         self._rates.clear()
         self._spoken = self._latest = None
-        self._restored = restored
+        self._restored = frozenset(restored)
 
     # -- what comes in ---
 
@@ -229,7 +229,7 @@ class Routing:
         if item_id is None:
             return None
         if kind.endswith(".done") and item_id in self._restored:
-            self._restored.discard(item_id)
+            self._restored -= {item_id}
             return ITSELF
         self.ledger.answered("conversation.item.create", item_id)
         owner = self._owners.get(item_id)

@@ -56,7 +56,6 @@ class RealtimeSession(Asking, Configurable):
         self._engine = engine
         self._model = model
         self._close_timeout = close_timeout
-        self._handlers = Handlers()
         self._tooling = tooling  # the arguments of a ToolDesk
         self._desk: ToolDesk | None = None
         weakref.finalize(self, _abandoned, engine, model).atexit = False
@@ -387,6 +386,10 @@ class RealtimeSession(Asking, Configurable):
     def settings(self) -> dict[str, Any]:
         """A copy of the effective configuration, as the server last confirmed it; empty before its first frame."""
         return copy.deepcopy(dict(self._engine.history.settings))
+
+    @functools.cached_property
+    def _handlers(self) -> Handlers:
+        return Handlers()
 
     @functools.cached_property
     def conversation(self) -> Conversation:

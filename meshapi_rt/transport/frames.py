@@ -20,6 +20,7 @@ CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
 
+_UTF8: Callable[[], codecs.IncrementalDecoder] = codecs.getincrementaldecoder("utf-8")
 _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
 _FIRST_BUFFER = 512  # bytes: what an idle session costs
 _READS_TO_TELL = 100
@@ -60,8 +61,7 @@ class FrameDecoder:
         self._opcode = 0  # of the fragmented message in progress, else 0
         # Its payload so far: not a list of fragments, for a server may send millions of them, of a byte or none.
         self._partial = bytearray()
-        self._new_utf8: Callable[[], codecs.IncrementalDecoder] = codecs.getincrementaldecoder("utf-8")
-        self._utf8 = self._new_utf8()  # checks a text that has not arrived whole
+        self._utf8 = _UTF8()  # checks a text that has not arrived whole
         self._checked = 0  # payload bytes of the unfinished frame that it has seen
 
     def room(self) -> memoryview:
