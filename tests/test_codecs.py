@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from meshapi_rt import codecs, message
+from meshapi_rt import EventError, codecs, message
 
 from .peers import LIMIT
 
@@ -152,6 +153,46 @@ def test_damaged_texts() -> None:
 def test_a_million_damaged_texts() -> None:
     """With a new seed each time, which a failure shows."""
     compare(1_000_000, seed=int(time.time()))
+
+
+def long_audio(count: int, seed: int) -> None:
+    """Hold the decoding by tables against the standard library, on long texts with a damage here and there."""
+    maker = Maker(seed)
+    for _ in range(count):
+        text = base64.b64encode(maker.rng.randbytes(maker.rng.choice([9216, 9217, 9218, maker.rng.randrange(30_000)])))
+        damaged = maker.damaged(text.decode(), "=\n-_é\x00 A", 2)
+        quick = codecs._decode_by_table(damaged) if len(damaged) % 4 == 0 and damaged else None
+        if quick is not None:
+            assert outcome(codecs._decode_strictly, damaged) == (True, quick), damaged[:80]
+        assert outcome(codecs.plain_decode_base64, damaged) == outcome(codecs.chosen().decode_base64, damaged)
+
+
+def test_long_audio() -> None:
+    """A sample; and what is whole is decoded by the tables, from the length on that they are used for."""
+    long_audio(500, seed=3)
+    whole = bytes(range(256)) * 40
+    assert codecs._decode_by_table(base64.b64encode(whole).decode()) == whole
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_much_long_audio() -> None:
+    """With a new seed each time."""
+    long_audio(20_000, seed=int(time.time()))
+
+
+def test_flat_events_are_written_as_any_other() -> None:
+    """What has texts alone is put together by hand, with the same bytes, or refused alike."""
+    maker = Maker(4)
+    for _ in range(5_000):
+        event = {"type": "x.y", maker.json(): maker.json(), "event_id": maker.base64()}
+        try:
+            plain = message._ENCODER.encode(event).encode()
+        except UnicodeEncodeError:
+            with pytest.raises(EventError, match="surrogate"):
+                message.encode_event(event)
+        else:
+            assert message.encode_event(event) == plain
 
 
 def test_the_suite_passes_on_the_standard_library() -> None:
