@@ -51,6 +51,7 @@ class History(Configuration):
         self._known = self._order.known
         self.answering: str | None = None
         self._responses: dict[str, _Response] = {}  # running, the out-of-band ones too
+        self._ended: tuple[str, ...] = ()  # the last ones that were
         self._hearing = Hearing()
         self._meter = Meter()
 
@@ -94,8 +95,8 @@ class History(Configuration):
         return "the user's speech in progress" if self._hearing.speaking else None
 
     def knows(self, response_id: str) -> bool:
-        """Tell whether a response runs, or has ended; for the thread that observes."""
-        return response_id in self._responses or self._meter.has(response_id)
+        """Tell whether a response was announced that runs, or ran not long ago; for the thread that observes."""
+        return response_id in self._responses or response_id in self._ended
 
     # -- what it is told ---
 
@@ -329,6 +330,8 @@ class History(Configuration):
         if response_id == self.answering:
             self.answering = None
         running = self._responses.pop(response_id or "", None)
+        if running is not None and response_id is not None:
+            self._ended = (*self._ended[-15:], response_id)
         for item in () if running is None else running.items:
             if not item.closed:  # it was neither done nor listed
                 item.status, item.closed = item.status and _closing(response), True
