@@ -172,7 +172,7 @@ def test_two_items_one_heard() -> None:
         with stage.agent.talk():
             until(lambda: stage.sent("conversation.item.delete"))
 
-    first, second, *_ = (event["item"]["id"] for event in stage.told("response.output_item.added"))  # the key asks for more
+    first, second, *_ = (event["item"]["id"] for event in stage.told("response.output_item.added"))
     assert [event["item_id"] for event in stage.sent("conversation.item.truncate")] == [first]
     assert [event["item_id"] for event in stage.sent("conversation.item.delete")] == [second]
     assert stage.told("error") == []
