@@ -166,6 +166,7 @@ def test_two_items_one_heard() -> None:
     with Stage(answers, turn="push_to_talk") as stage:
         stage.agent.say("First.")
         stage.wait_state(AgentState.SPEAKING)
+        until(lambda: stage.told("response.done"))
         stage.session.response.create()
         until(lambda: len(stage.told("response.done")) == 2)
 
