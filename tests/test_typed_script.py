@@ -18,7 +18,16 @@ SCRIPT = Path(__file__).with_name("typed_script.py")
 @pytest.mark.timeout(300)  # mypy reads numpy's types, when it has not before
 def test_mypy_narrows() -> None:
     """Strict mypy accepts the script, for the oldest Python too, and finds each of the mistakes marked in it."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--python-version", "3.10", str(SCRIPT)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--follow-imports=silent",
+        "--python-version",
+        "3.10",
+        str(SCRIPT),
+    ]
 
     done = subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True, check=False, timeout=240)
 
