@@ -18,7 +18,7 @@ from .inbox import Inbox, again
 from .ledger import ANSWERED, Sent
 from .message import encode_append, encode_event, event_object
 from .retired import beta_fields
-from .transport import Connection, CutOff, NotSent
+from .transport import BINARY, TEXT, Connection, CutOff, NotSent
 from .waiting import Batons, Wait, sleep_on
 
 __all__ = ["EventIds", "Hooks", "Sender"]
@@ -148,7 +148,7 @@ class Sender:
             self.unsaid_audio = kind.endswith(".append")
         try:
             perishable = claim is None and kind in _PERISHABLE
-            self._hand_over(payload, wait, mark=self._mark(wire, claim), perishable=perishable, only=only)
+            self._hand_over(payload, wait, self._mark(wire, claim), perishable=perishable, only=only)
         except BaseException:  # its turn may have come without a byte of it going out
             self._claims.withdraw(event_id)
             raise
@@ -197,11 +197,11 @@ class Sender:
         mark = None if self._hears is None else partial(self._hears, audio)
         if self._binary_audio:
             ids: tuple[str, ...] = ()
-            self._hand_over(bytes(audio), wait, text=False, mark=mark, perishable=True)
+            self._hand_over(bytes(audio), wait, mark, perishable=True, opcode=BINARY)
         else:
             event_id = self._ids.next()
             ids = (event_id,)
-            self._hand_over(encode_append(event_id, audio), wait, mark=mark, perishable=True)
+            self._hand_over(encode_append(event_id, audio), wait, mark, perishable=True)
         self.unsaid_audio = True
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sent audio of %d bytes", len(audio))
@@ -211,11 +211,11 @@ class Sender:
         self,
         payload: bytes,
         wait: Wait,
-        *,
-        text: bool = True,
         mark: Callable[[], None] | None = None,
+        *,
         perishable: bool = False,
         only: object = None,
+        opcode: int = TEXT,
     ) -> None:
         """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
         self.last_used = time.monotonic()
@@ -230,7 +230,7 @@ class Sender:
             if connection is None:
                 return
             try:
-                connection.send(payload, wait, text=text, mark=mark)
+                connection.send(payload, wait, mark, opcode)
             except NotSent:
                 broken = connection
             except CutOff as exc:

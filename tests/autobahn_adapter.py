@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshapi_rt.secret import Secret
 from meshapi_rt.stats import Counters
-from meshapi_rt.transport import Ended
+from meshapi_rt.transport import BINARY, Ended
 from meshapi_rt.transport.opening import open_connection
 from meshapi_rt.waiting import Wait
 
@@ -30,7 +30,7 @@ def echo(url: str, timeout: float) -> None:
                 if isinstance(payload, str):
                     connection.send(payload.encode(), Wait(timeout))
                 else:
-                    connection.send(payload, Wait(timeout), text=False)
+                    connection.send(payload, Wait(timeout), opcode=BINARY)
     except Ended as exc:
         if exc.ending.problem:
             raise

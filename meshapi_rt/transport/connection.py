@@ -57,7 +57,10 @@ class Connection:
 
     Threads:
         One thread, the reader, calls :meth:`receive`, :meth:`tend`, :meth:`post`, :meth:`retire` and
-        :meth:`finish`. Any thread may call :meth:`send`, :meth:`send_close` and :meth:`abort`.
+        :meth:`finish`. Any thread may call :attr:`send`, :meth:`send_close` and :meth:`abort`.
+
+    Attributes:
+        send: Sends one message, whole: see ``Outgoing.send``.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Connection:
         self._decoder = FrameDecoder(max_message_size)
         self._load(surplus)
         self._outgoing = Outgoing(channel, counters)
+        self.send = self._outgoing.send  # itself: it is the way of every message
         self._abandoned = False  # nothing more is to be read
         self._ending: Ending | None = None
         self._last_act: Callable[[], None] | None = None  # what ends it, once the messages before are handed out
@@ -252,24 +256,7 @@ class Connection:
     def _timer(self) -> float:
         return max(0.0, min(self._next_ping, self._pong_due()) - time.monotonic())
 
-    # -- sending: any thread ---
-
-    def send(self, payload: bytes, wait: Wait, *, text: bool = True, mark: Callable[[], None] | None = None) -> None:
-        """Send one message, whole.
-
-        Args:
-            payload: The message.
-            wait: How long it may take.
-            text: Whether it is a text message.
-            mark: Called when its turn has come, in the order of the wire, on whatever thread.
-
-        Raises:
-            TimedOut: *wait* ran out. Its text says whether the connection survives: it does only where no
-                byte of the frame can have gone out.
-            NotSent: Nothing was sent: the connection is closing, broken or over.
-            CutOff: The connection broke while it was being sent.
-        """
-        self._outgoing.send(TEXT if text else BINARY, payload, wait, mark)
+    # -- sending: any thread, as ``send`` ---
 
     def post(self, payload: bytes, mark: Callable[[], None]) -> None:
         """Leave a text message to whoever can send first; for the reader, which must not wait."""
@@ -287,7 +274,7 @@ class Connection:
             TimedOut: A frame in progress, or the peer, did not let it through.
             NotSent: It was sent before, or the connection is over.
         """
-        self._outgoing.send(CLOSE, struct.pack("!H", code) + reason.encode(), wait)
+        self._outgoing.send(struct.pack("!H", code) + reason.encode(), wait, opcode=CLOSE)
 
     # -- the end ---
 

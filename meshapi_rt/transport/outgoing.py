@@ -11,7 +11,7 @@ from ..errors import TimedOut
 from ..stats import Counters
 from ..waiting import Wait
 from .channel import Channel
-from .frames import CLOSE, PONG, FrameEncoder
+from .frames import CLOSE, PONG, TEXT, FrameEncoder
 
 __all__ = ["CutOff", "NotSent", "Outgoing"]
 
@@ -66,14 +66,29 @@ class Outgoing:
 
     # -- whole messages, by whoever can wait ---
 
-    def send(self, opcode: int, payload: bytes, wait: Wait, mark: Callable[[], None] | None = None) -> None:
-        """Send one frame, whole; see ``Connection.send``."""
-        if not self._frame_lock.acquire(blocking=False):
+    def send(self, payload: bytes, wait: Wait, mark: Callable[[], None] | None = None, opcode: int = TEXT) -> None:
+        """Send one frame, whole: a message, or a close.
+
+        Args:
+            payload: What it carries.
+            wait: How long it may take.
+            mark: Called when its turn has come, in the order of the wire, on whatever thread.
+            opcode: What kind of frame it is.
+
+        Raises:
+            TimedOut: *wait* ran out. Its text says whether the connection survives: it does only where no
+                byte of the frame can have gone out.
+            NotSent: Nothing was sent: the connection is closing, broken or over.
+            CutOff: The connection broke while it was being sent.
+        """
+        if not self._frame_lock.acquire(False):  # by name it takes twice as long
             self._acquire(wait)
         try:
             if self._urgent or self._unsent:
                 self._write_urgent(wait)
-            self._check_open(opcode)  # not before: our answer to the peer's close may have been among them
+            # Not before: our answer to the peer's close may have been among them.
+            if self.close_sent or self.over or self.broken or (self.retired and opcode != CLOSE):
+                raise NotSent
             if opcode == CLOSE:
                 self.close_sent = True
             if mark is not None:
@@ -86,10 +101,6 @@ class Outgoing:
         if self._urgent or self._unsent:
             self.flush()
 
-    def _check_open(self, opcode: int) -> None:
-        if self.close_sent or self.broken or self.over or (self.retired and opcode != CLOSE):
-            raise NotSent
-
     def _acquire(self, wait: Wait) -> None:
         while not self._frame_lock.acquire(timeout=_lock_timeout(wait)):
             if wait.left() == 0:
@@ -99,18 +110,19 @@ class Outgoing:
                 )
 
     def _write(self, frame: memoryview, wait: Wait) -> None:
-        """Write a whole frame, or break the connection."""
-        assert self._frame_lock.locked()
-        at, clean, size = 0, True, len(frame)
+        """Write a whole frame, or break the connection; the frame lock is held."""
+        at, clean, size = 0, False, len(frame)
         try:
+            if size <= _SLICE:
+                at = self._channel.write(frame)
             while at < size:
-                clean = False
-                taken = self._channel.write(frame if size <= _SLICE and not at else frame[at : at + _SLICE])
+                taken = self._channel.write(frame[at : at + _SLICE])
                 at += taken
                 if not taken:
                     # OpenSSL may hold bytes of a TLS write that it did not finish.
                     clean = at == 0 and not self._channel.secure
                     self._wait_writable(wait)
+                    clean = False
         except BaseException as exc:
             if clean:
                 raise
