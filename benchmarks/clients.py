@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import importlib
 import itertools
@@ -13,6 +14,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from . import wire
 from .wire import Scenario
@@ -221,23 +224,98 @@ class Naive:
         self._ws.close()
 
 
+class Bare:
+    """The least that Python takes: one thread per session, no ids, no limits, no checks but of base64.
+
+    What an SDK adds to that is the difference to this one; no reader, no hand-over, no timer, no lock is in it.
+    """
+
+    def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
+        self._sock = _upgraded(url, scenario)
+        self._buffer = bytearray(256 * 1024)
+        self._start = self._end = 0
+        base64_library = importlib.import_module("pybase64")
+        self._encode: Callable[[bytes], bytes] = base64_library.b64encode
+        self._decode: Callable[..., bytes] = base64_library.b64decode
+        self._keys = itertools.cycle(np.frombuffer(os.urandom(1024), np.uint32))
+        self._scratch = bytearray(64 * 1024)
+        self._shaped = -1
+
+    def start(self) -> None:
+        self._send(b'{"type":"response.create"}')
+
+    def drain(self, pieces: list[Any]) -> None:
+        while (audio := self._audio_of(self._text())) is not None:
+            pieces.append(audio)
+
+    def send_audio(self, audio: Any) -> None:
+        self._send(b"".join((b'{"type":"input_audio_buffer.append","audio":"', self._encode(audio), b'"}')))
+
+    def exchange(self) -> None:
+        self._send(b'{"type":"input_audio_buffer.clear"}')
+        self._text()
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        while (event := json.loads(self._text()))["type"] != kind:
+            pass
+        return dict(event)
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        with contextlib.suppress(OSError):
+            while (audio := self._audio_of(text := self._text())) is not None:
+                heard(text[13 : text.index('"', 13)], len(audio))
+
+    def close(self) -> None:
+        self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _audio_of(self, text: str) -> bytes | None:
+        at = text.find('"delta":"')
+        return None if at < 0 else self._decode(text[at + 9 : -2], validate=True)
+
+    def _text(self) -> str:
+        buffer = self._buffer
+        while True:
+            start, have = self._start, self._end - self._start
+            begin, length = start + 2, buffer[start + 1]
+            if length == 126:
+                begin, length = start + 4, buffer[start + 2] << 8 | buffer[start + 3]
+            if have >= 4 and begin + length <= self._end:
+                self._start = begin + length
+                return str(memoryview(buffer)[begin : begin + length], "utf-8")
+            self._fill()
+
+    def _fill(self) -> None:
+        if self._start:
+            rest = self._buffer[self._start : self._end]
+            self._buffer[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
+        got = self._sock.recv_into(memoryview(self._buffer)[self._end :])
+        if not got:
+            raise ConnectionError("the server left")
+        self._end += got
+
+    def _send(self, payload: bytes) -> None:
+        if len(payload) != self._shaped:
+            self._shape(len(payload))
+        key = next(self._keys)
+        self._payload[:] = payload
+        self._key[0] = key
+        np.bitwise_xor(self._words, key, self._words)
+        self._sock.sendall(self._frame)
+
+    def _shape(self, length: int) -> None:
+        head = wire.frame(bytes(length), key=b"****")[:-length].removesuffix(b"****")
+        self._scratch[12 - len(head) : 12] = head
+        view, words = memoryview(self._scratch), np.frombuffer(self._scratch, np.uint32)
+        self._frame, self._payload = view[12 - len(head) : 16 + length], view[16 : 16 + length]
+        self._key, self._words, self._shaped = words[3:4], words[4 : 4 + (length + 3) // 4], length
+
+
 class Raw:
     """A socket that understands nothing: what the server, the kernel and TLS give at best."""
 
     def __init__(self, url: str, scenario: Scenario, _settings: dict[str, Any]) -> None:
-        where = urlsplit(url)
-        sock = socket.create_connection((where.hostname, where.port or 80))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if where.scheme == "https":
-            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=where.hostname)
-        lines = [f"GET /v1/realtime?model={scenario.model} HTTP/1.1", f"Host: {where.netloc}", "Connection: Upgrade"]
-        lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
-        sock.sendall("\r\n".join([*lines, "", ""]).encode())
-        hello = wire.frame(wire.HELLO)
-        seen = b""
-        while not seen.endswith(hello):
-            seen += sock.recv(4096)
-        self._sock = sock
+        self._sock = _upgraded(url, scenario)
         self._scenario = scenario
         self._start = wire.frame(b'{"type":"response.create"}', key=os.urandom(4))
         self._appends = itertools.cycle(_appends(scenario.size) if scenario.kind == "collect" else [])
@@ -279,6 +357,23 @@ class Raw:
         self._sock.close()
 
 
+def _upgraded(url: str, scenario: Scenario) -> socket.socket:
+    """Return a blocking socket on which the server has said hello."""
+    where = urlsplit(url)
+    sock = socket.create_connection((where.hostname, where.port or 80))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if where.scheme == "https":
+        sock = ssl.create_default_context().wrap_socket(sock, server_hostname=where.hostname)
+    lines = [f"GET /v1/realtime?model={scenario.model} HTTP/1.1", f"Host: {where.netloc}", "Connection: Upgrade"]
+    lines += ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    hello = wire.frame(wire.HELLO)
+    seen = b""
+    while not seen.endswith(hello):
+        seen += sock.recv(4096)
+    return sock
+
+
 def _appends(size: int) -> list[bytes]:
     audio = (base64.b64encode(wire.chunk(size, number)) for number in range(wire.DISTINCT))
     texts = [b'{"type":"input_audio_buffer.append","audio":"%b"}' % one for one in audio]
@@ -301,6 +396,7 @@ CLIENTS: dict[str, Callable[[str, Scenario, dict[str, Any]], Talk]] = {
     "meshapi": Meshapi,
     "openai": OpenAI,
     "naive": Naive,
+    "bare": Bare,
     "raw": Raw,
 }
 

@@ -46,7 +46,11 @@ class Ports(NamedTuple):
 
 def available() -> set[str]:
     """Return the clients that can be run here."""
-    names = {CORE, "naive", "raw", "numpy", "libraries"} | {name for name in ("meshapi", "openai") if find_spec(name)}
+    names = (
+        {CORE, "naive", "raw", "numpy", "libraries"}
+        | ({"bare"} if find_spec("pybase64") else set())
+        | {name for name in ("meshapi", "openai") if find_spec(name)}
+    )
     loads, _, encode_base64 = codecs.chosen()
     fast = loads is not codecs.plain_loads and encode_base64 is not codecs.plain_encode_base64
     return names | {SPEED} if fast else names
