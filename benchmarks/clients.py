@@ -9,8 +9,10 @@ import importlib
 import itertools
 import json
 import os
+import queue
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -263,7 +265,7 @@ class Bare:
     def listen(self, heard: Callable[[str, int], None]) -> None:
         with contextlib.suppress(OSError):
             while (audio := self._audio_of(text := self._text())) is not None:
-                heard(text[13 : text.index('"', 13)], len(audio))
+                heard(_event_id(text), len(audio))
 
     def close(self) -> None:
         self._sock.shutdown(socket.SHUT_RDWR)
@@ -309,6 +311,39 @@ class Bare:
         view, words = memoryview(self._scratch), np.frombuffer(self._scratch, np.uint32)
         self._frame, self._payload = view[12 - len(head) : 16 + length], view[16 : 16 + length]
         self._key, self._words, self._shaped = words[3:4], words[4 : 4 + (length + 3) // 4], length
+
+
+class Pumped(Bare):
+    """The same with a thread that reads and decodes, and a queue: what the shape of our SDK costs at the least."""
+
+    def __init__(self, url: str, scenario: Scenario, settings: dict[str, Any]) -> None:
+        super().__init__(url, scenario, settings)
+        self._messages: queue.SimpleQueue[tuple[str, bytes | None]] = queue.SimpleQueue()
+        threading.Thread(target=self._pump, daemon=True).start()
+
+    def drain(self, pieces: list[Any]) -> None:
+        while (audio := self._messages.get()[1]) is not None:
+            pieces.append(audio)
+
+    def exchange(self) -> None:
+        self._send(b'{"type":"input_audio_buffer.clear"}')
+        self._messages.get()
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        while (event := json.loads(self._messages.get()[0]))["type"] != kind:
+            pass
+        return dict(event)
+
+    def listen(self, heard: Callable[[str, int], None]) -> None:
+        while (message := self._messages.get())[1] is not None:
+            heard(_event_id(message[0]), len(message[1]))
+
+    def _pump(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                text = self._text()
+                self._messages.put((text, self._audio_of(text)))
+        self._messages.put(("", None))
 
 
 class Raw:
@@ -357,6 +392,11 @@ class Raw:
         self._sock.close()
 
 
+def _event_id(text: str) -> str:
+    """Return the id at the beginning of an event of the server, such as ``{"event_id":"event_1",``."""
+    return text[13 : text.index('"', 13)]
+
+
 def _upgraded(url: str, scenario: Scenario) -> socket.socket:
     """Return a blocking socket on which the server has said hello."""
     where = urlsplit(url)
@@ -397,6 +437,7 @@ CLIENTS: dict[str, Callable[[str, Scenario, dict[str, Any]], Talk]] = {
     "openai": OpenAI,
     "naive": Naive,
     "bare": Bare,
+    "pumped": Pumped,
     "raw": Raw,
 }
 

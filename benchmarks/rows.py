@@ -99,7 +99,14 @@ def _receive_rows() -> list[Row]:
             f"receive and decode deltas of {ms} ms",
             "deltas/s",
             True,
-            (Goal("meshapi", 3.5, core[ms]), Goal("openai", 6.0, 2.0), Goal("naive"), Goal("bare"), Goal("raw")),
+            (
+                Goal("meshapi", 3.5, core[ms]),
+                Goal("openai", 6.0, 2.0),
+                Goal("naive"),
+                Goal("pumped"),
+                Goal("bare"),
+                Goal("raw"),
+            ),
         )
         for ms in core
     ]
@@ -109,7 +116,7 @@ def _receive_rows() -> list[Row]:
             f"the same over TLS, {ms} ms",
             "deltas/s",
             True,
-            (Goal("meshapi", 3.5, 1.5), Goal("bare"), Goal("raw")),
+            (Goal("meshapi", 3.5, 1.5), Goal("pumped"), Goal("bare"), Goal("raw")),
         )
         for ms in core
     ]
@@ -124,7 +131,14 @@ def _send_rows() -> list[Row]:
             f"send_audio of {ms} ms, {'int16 array' if form else 'bytes'}",
             "chunks/s",
             True,
-            (Goal("meshapi", *limits[ms]), Goal("openai", 15.0, 9.0), Goal("naive"), Goal("bare"), Goal("raw")),
+            (
+                Goal("meshapi", *limits[ms]),
+                Goal("openai", 15.0, 9.0),
+                Goal("naive"),
+                Goal("pumped"),
+                Goal("bare"),
+                Goal("raw"),
+            ),
         )
         for ms in limits
         for form in ("", "_array")
@@ -136,7 +150,13 @@ def _live_rows() -> list[Row]:
     for sessions in (50, 100):
         cpu, late = f"CPU of {sessions} live sessions", f"lateness p99, {sessions} live sessions"
         rows += [
-            Row(f"live_{sessions}_cpu", cpu, "% of a core", False, (Goal("meshapi", 0.6, 0.7), Goal("bare"))),
+            Row(
+                f"live_{sessions}_cpu",
+                cpu,
+                "% of a core",
+                False,
+                (Goal("meshapi", 0.6, 0.7), Goal("pumped"), Goal("bare")),
+            ),
             Row(f"live_{sessions}_p99", late, "ms", False, (Goal("meshapi"),)),
             Row(f"busy_{sessions}_p99", f"{late} beside a busy thread", "ms", False, (Goal("meshapi", 1.0, 1.0),)),
         ]
@@ -153,14 +173,14 @@ ROWS: tuple[Row, ...] = (
         "round trip of a small event, p50",
         "µs",
         False,
-        (Goal("meshapi", 0.8, 0.8), Goal("openai", 0.25, 0.25), Goal("bare")),
+        (Goal("meshapi", 0.8, 0.8), Goal("openai", 0.25, 0.25), Goal("pumped"), Goal("bare")),
     ),
     Row(
         "trip_p99",
         "round trip of a small event, p99",
         "µs",
         False,
-        (Goal("meshapi", 1.0, 1.0), Goal("openai", 0.25, 0.25), Goal("bare")),
+        (Goal("meshapi", 1.0, 1.0), Goal("openai", 0.25, 0.25), Goal("pumped"), Goal("bare")),
     ),
     *_live_rows(),
     Row("idle_memory", "memory per idle session", "KiB", False, (Goal("meshapi", 0.6, 0.6),)),
@@ -183,14 +203,14 @@ def tasks(size: Size) -> list[Task]:
     """Return all the work, sized."""
     down = {"20": size.count(20_000), "100": size.count(10_000), "400": size.count(4_000)}
     up = {"20": size.count(8_000), "100": size.count(4_000)}
-    everyone = (*_OURS, "meshapi", "openai", "naive", "bare", "raw")
+    everyone = (*_OURS, "meshapi", "openai", "naive", "pumped", "bare", "raw")
     sizes = tuple(f"_{ms}" for ms in down)
     return [
         Task("receive", tuple(f"receive{ms}" for ms in sizes), everyone, {"counts": down}),
         Task(
             "receive",
             tuple(f"tls{ms}" for ms in sizes),
-            (*_OURS, "meshapi", "bare", "raw"),
+            (*_OURS, "meshapi", "pumped", "bare", "raw"),
             {"counts": down, "name": "tls"},
             tls=True,
         ),
@@ -213,7 +233,7 @@ def tasks(size: Size) -> list[Task]:
 
 
 def _live_tasks(size: Size) -> list[Task]:
-    clients = (*_OURS, "meshapi", "bare")
+    clients = (*_OURS, "meshapi", "pumped", "bare")
     work = []
     for sessions in size.sessions:
         options = {"sessions": sessions, "settle": size.settle, "window": size.window}

@@ -48,7 +48,7 @@ def available() -> set[str]:
     """Return the clients that can be run here."""
     names = (
         {CORE, "naive", "raw", "numpy", "libraries"}
-        | ({"bare"} if find_spec("pybase64") else set())
+        | ({"pumped", "bare"} if find_spec("pybase64") else set())
         | {name for name in ("meshapi", "openai") if find_spec(name)}
     )
     loads, _, encode_base64 = codecs.chosen()

@@ -16,7 +16,7 @@ from benchmarks.__main__ import FULL, SMOKE, arguments, main
 from benchmarks.rows import CORE, ROWS, SPEED, Goal, Row, tasks
 from benchmarks.run import Ports, available, compare, environment, python, server, turn
 
-CLIENTS = (SPEED, CORE, "meshapi", "openai", "naive", "bare", "raw", "numpy")
+CLIENTS = (SPEED, CORE, "meshapi", "openai", "naive", "pumped", "bare", "raw", "numpy")
 
 
 @pytest.fixture(scope="module")
