@@ -95,7 +95,7 @@ class Inbox:
             if full and self._calls:
                 self.beyond += len(messages)
                 full = False
-        if self._consumers:
+        if self._consumers.out:
             self._consumers.wake(len(messages))
         return full
 
@@ -119,7 +119,7 @@ class Inbox:
     @property
     def awaited(self) -> bool:
         """Whether a consumer waits for a message."""
-        return len(self._consumers) > 0
+        return bool(self._consumers.out)
 
     def _must_wait(self, room: int) -> bool:
         assert self._lock.locked()
@@ -215,7 +215,7 @@ class Inbox:
             message = self._messages.popleft()
         except IndexError:  # another thread was quicker
             return None
-        if self._stalled:
+        if self._stalled.out:
             self._stalled.wake()
         return message
 

@@ -109,7 +109,7 @@ class Connection:
         Raises:
             Ended: The connection has ended, and what came before has been returned.
         """
-        deadline = Deadline(timeout)
+        until = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             if self._abandoned:
                 raise Ended(self._end(Ending(code=1006, problem=self._outgoing.broken)))
@@ -119,16 +119,16 @@ class Connection:
                     return messages
             if self._ending is not None:
                 raise Ended(self._ending)
-            flushed = self._keep_alive()
+            now = time.monotonic()
+            flushed = self._keep_alive(now)
             if self._read():
-                if deadline.left():  # a flood without a message does not hold it longer
+                if now < until:  # a flood without a message does not hold it longer
                     continue
-            elif self._pong_is_missing():
+            elif self._pong_is_missing(now):
                 continue
-            longest = min(deadline.left(), self._timer())
-            if longest == 0 and deadline.left() == 0:
+            if now >= until:
                 return []
-            self._sleep(longest, flushed)
+            self._sleep(min(until, self._due()) - now, flushed)
             self._read()
 
     def _decode(self) -> list[str | bytes]:
@@ -138,9 +138,8 @@ class Connection:
             self._last_act()
             self._last_act = None
         try:
-            while self._ending is None:
-                self._decoder.texts(messages)
-                found = None if self._decoder.empty else self._decoder.next()
+            while self._ending is None and self._decoder.texts(messages):
+                found = self._decoder.next()
                 if found is None:
                     break
                 opcode, payload = found
@@ -193,7 +192,7 @@ class Connection:
             longest = min(longest, _BUSY_LOOK)
         try:
             self._channel.wait_to_read(
-                None if longest == math.inf else longest, or_write=not flushed and not sender_busy
+                None if longest == math.inf else max(0.0, longest), or_write=not flushed and not sender_busy
             )
         except (OSError, ValueError) as exc:
             self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
@@ -228,12 +227,12 @@ class Connection:
         While the reader does not read it cannot see a pong, so no pong is waited for.
         """
         self._ping_sent = None
-        self._keep_alive()
-        return min(self._timer(), 1.0)
-
-    def _keep_alive(self) -> bool:
-        """Ping when it is time, end when no answer came; flush. Tells whether nothing is left to flush."""
         now = time.monotonic()
+        self._keep_alive(now)
+        return max(0.0, min(self._due() - now, 1.0))
+
+    def _keep_alive(self, now: float) -> bool:
+        """Ping when it is time; flush. Tells whether nothing is left to flush."""
         if now >= self._next_ping:
             self._next_ping = now + self._ping_interval
             if self._ping_sent is None and not self._outgoing.holds(PING):
@@ -241,20 +240,20 @@ class Connection:
                 self._outgoing.post(PING, struct.pack("!d", now))
         return self._outgoing.flush()
 
-    def _pong_is_missing(self) -> bool:
+    def _pong_is_missing(self, now: float) -> bool:
         """End when no answer to a ping came; only behind a read that found nothing, for it may have come meanwhile."""
-        if self._ping_sent is None or time.monotonic() < self._pong_due():
+        if self._ping_sent is None or now < self._pong_due(self._ping_sent):
             return False
         problem = f"nothing came for {self._ping_timeout:g} s after a ping: the line is dead"
         self._end(Ending(code=1006, problem=problem))
         return True
 
-    def _pong_due(self) -> float:
-        sent = math.inf if self._ping_sent is None else self._ping_sent
-        return max(sent, self._heard) + self._ping_timeout
+    def _pong_due(self, ping_sent: float) -> float:
+        return max(ping_sent, self._heard) + self._ping_timeout
 
-    def _timer(self) -> float:
-        return max(0.0, min(self._next_ping, self._pong_due()) - time.monotonic())
+    def _due(self) -> float:
+        """Return the moment of the next ping, or of the end that a missing pong makes."""
+        return self._next_ping if self._ping_sent is None else min(self._next_ping, self._pong_due(self._ping_sent))
 
     # -- sending: any thread, as ``send`` ---
 

@@ -25,6 +25,7 @@ _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
 _FIRST_BUFFER = 512  # bytes: what an idle session costs
 _READS_TO_TELL = 100
 _BUFFER_SIZE = 128 * 1024  # what a busy one grows to; below this, throughput falls
+_LARGEST_EMPTY = 8 * _BUFFER_SIZE  # bytes of buffer that are kept while nothing is in it
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
 _KEYS_AT_ONCE = 128  # mask keys drawn from the system per call: each call gives up the GIL
@@ -69,7 +70,9 @@ class FrameDecoder:
         """Return the free space to receive into; never empty."""
         if self._start == self._end:
             self._start = self._end = 0
-            self._look_at_size()
+            self._reads += 1
+            if self._reads > _READS_TO_TELL or len(self._buffer) > _LARGEST_EMPTY:
+                self._look_at_size()
         size = len(self._buffer)
         if self._start and (self._end == size or self._start + self._wanted > size):
             kept = bytes(self._view[self._start : self._end])
@@ -81,13 +84,12 @@ class FrameDecoder:
 
     def _look_at_size(self) -> None:
         """Halve an empty buffer of which a hundred reads used less than a quarter."""
-        self._reads += 1
-        if len(self._buffer) > _BUFFER_SIZE * 8:  # one very large message passed through
+        if len(self._buffer) > _LARGEST_EMPTY:  # one very large message passed through
             self._resize(_BUFFER_SIZE)
-        elif self._reads > _READS_TO_TELL:
-            if _FIRST_BUFFER < len(self._buffer) > 4 * self._most:
-                self._resize(len(self._buffer) // 2)
-            self._reads = self._most = 0
+            return
+        if _FIRST_BUFFER < len(self._buffer) > 4 * self._most:
+            self._resize(len(self._buffer) // 2)
+        self._reads = self._most = 0
 
     def _resize(self, size: int) -> None:
         grown = bytearray(size)
@@ -96,23 +98,26 @@ class FrameDecoder:
 
     def filled(self, count: int) -> None:
         """Count in *count* bytes that were received into :meth:`room`."""
-        self._end += count
-        self._most = max(self._most, self._end)
-        self._brimful = self._end == len(self._buffer)
+        self._end = end = self._end + count
+        self._most = max(self._most, end)
+        self._brimful = end == len(self._buffer)
 
     @property
     def empty(self) -> bool:
         """Whether nothing is at hand, not even part of a frame."""
         return self._start == self._end
 
-    def texts(self, into: list[str | bytes]) -> None:
+    def texts(self, into: list[str | bytes]) -> bool:
         """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
+
+        Returns:
+            Whether anything is left, for :meth:`next` to look at.
 
         Raises:
             ProtocolViolation: As in :meth:`next`; what came before it has been appended.
         """
         if self._opcode or self._checked:
-            return
+            return self._start < self._end
         buffer, view, start, last = self._buffer, self._view, self._start, self._end - 4
         while start <= last and buffer[start] == _WHOLE_TEXT:
             length, begin = buffer[start + 1], start + 2
@@ -126,6 +131,7 @@ class FrameDecoder:
             into.append(self._text(view[begin:end]))
             self._start = start = end
             self._wanted = 0
+        return start < self._end
 
     def next(self) -> tuple[int, str | bytes] | None:
         """Return the next whole message or control frame, or ``None`` until more bytes have come.
@@ -226,6 +232,8 @@ class FrameDecoder:
 
         To be called before waiting for more bytes.
         """
+        if self._start == self._end:
+            return
         head = self._head()
         if head is None:
             return
