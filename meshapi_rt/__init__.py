@@ -23,22 +23,22 @@ from .errors import (
     SessionClosed,
     TimedOut,
 )
-from .message import RealtimeMessage
 from .models import MODELS
 from .policy import ReconnectPolicy
-from .session import RealtimeSession
-from .shapes import NOT_GIVEN, ResponseOptions
-from .stats import SessionStats
-from .streams import EventStream
-from .usage import Rates, Tokens, Usage
 from .version import __version__
 
 if TYPE_CHECKING:
     from .conversation import ContentPart, ConversationItem, ConversationView
+    from .message import RealtimeMessage
     from .reply import Reply, Timings
     from .reply_stream import ReplyStream
+    from .session import RealtimeSession
+    from .shapes import NOT_GIVEN, ResponseOptions
+    from .stats import SessionStats
+    from .streams import EventStream
     from .tools import ToolCall
     from .transcribing import SpokenTurn, Transcription
+    from .usage import Rates, Tokens, Usage
 
 __all__ = [
     "MODELS",
@@ -84,8 +84,17 @@ __all__ = [
 
 logging.getLogger("meshapi_rt").addHandler(logging.NullHandler())
 
-# What only some need is loaded when it is asked for: by its name here, or by the first call that makes one.
+# What only sessions need is loaded when it is asked for: by its name here, or by the first call that makes one.
 _LATER = {
+    "EventStream": "streams",
+    "NOT_GIVEN": "shapes",
+    "Rates": "usage",
+    "RealtimeMessage": "message",
+    "RealtimeSession": "session",
+    "ResponseOptions": "shapes",
+    "SessionStats": "stats",
+    "Tokens": "usage",
+    "Usage": "usage",
     "ContentPart": "conversation",
     "ConversationItem": "conversation",
     "ConversationView": "conversation",

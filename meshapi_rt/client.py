@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -12,25 +11,24 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import attrs
 
-from . import cells, contents, pcm
-from .contents import Image, Input
+from . import cells, pcm
 from .endpoint import headers_to_send, realtime_url
-from .engine import Engine, Options
 from .errors import ConfigurationError
 from .models import MODELS
 from .params import AUTHS, CONNECT_SECONDS, Auth, RealtimeConnectParams
 from .policy import ReconnectPolicy
 from .secret import Secret
-from .session import RealtimeSession
-from .shapes import ResponseOptions
-from .stats import Counters
-from .transport import Connection
 from .waiting import Deadline, Wait, seconds
 
 if TYPE_CHECKING:
+    import ssl
+
     from typing_extensions import Unpack
 
+    from .contents import Image, Input
     from .reply import Reply
+    from .session import RealtimeSession
+    from .shapes import ResponseOptions
     from .tools.tool import Approve, Tool
     from .transcribing import Transcription
 
@@ -133,9 +131,11 @@ class MeshAPI:
         Raises:
             ConnectError: There is no session; as in ``connect``. Otherwise as in ``session.ask``.
         """
+        from .contents import Message  # noqa: PLC0415 - scripts that only listen do without it
+
         wait = Wait(timeout, cancel)
         with self.realtime.connect(model=model, timeout=_for_connect(wait), cancel=cancel) as session:
-            content = contents.Message(inputs, image, image_detail, rate)
+            content = Message(inputs, image, image_detail, rate)
             return session._exchange(content, "auto", wait, options).answer()
 
     def transcribe(
@@ -222,8 +222,8 @@ class MeshAPI:
             return self._ssl_context
 
     def _connect(self, params: RealtimeConnectParams) -> RealtimeSession:
-        tools = _made(params.tools)
-        wait = Wait(params.timeout, params.cancel)
+        from .connecting import open_session  # noqa: PLC0415 - sessions load what they need with the first
+
         auth = params.auth or self._auth
         url = realtime_url(
             self._base_url,
@@ -232,48 +232,18 @@ class MeshAPI:
         )
         context = params.ssl_context or (self._context() if url.startswith("wss:") else None)
         headers = headers_to_send({**self._headers, **params.headers}, auth)
-        proxy = self._proxy if params.proxy is None else params.proxy
-        counters = Counters()
-
-        def reopen(wait: Wait) -> Connection:
-            from .transport.opening import open_connection  # noqa: PLC0415 - see there
-
-            self._check_open()
-            return open_connection(
-                url,
+        return self._adopt(
+            open_session(
+                params,
+                url=url,
                 secret=self._secret,
                 auth=auth,
                 headers=headers,
                 context=context,
-                proxy=proxy,
-                wait=wait,
-                max_message_size=params.max_message_size,
-                ping_interval=params.ping_interval,
-                ping_timeout=params.ping_timeout,
-                counters=counters,
+                proxy=self._proxy if params.proxy is None else params.proxy,
+                check=self._check_open,
             )
-
-        options = Options(
-            max_unread_bytes=params.max_unread_bytes,
-            binary_audio=params.audio_frames == "binary",
-            keepalive=params.keepalive,
-            keepalive_for=params.keepalive_for,
-            policy=params.reconnect_policy,
-            kept_audio_bytes=params.max_kept_audio_bytes if params.keep_audio else 0,
         )
-        engine = Engine(reopen=reopen, redact=self._secret.redact, counters=counters, options=options)
-        engine.open(wait, for_first_frame=params.wait)
-        tooling = {"approve": params.approve, "timeout": params.tool_timeout, "rounds": params.tool_rounds}
-        session = self._adopt(
-            RealtimeSession(engine, model=str(params.model), close_timeout=params.close_timeout, tooling=tooling)
-        )
-        if tools:
-            try:
-                session.tools.add(*tools)
-            except BaseException:
-                session.close()
-                raise
-        return session
 
     def _adopt(self, session: RealtimeSession) -> RealtimeSession:
         with self._lock:
@@ -292,15 +262,6 @@ class MeshAPI:
 def _for_connect(wait: Wait) -> float | None:
     """Return the seconds for opening a session, of those for all of a call."""
     return min(CONNECT_SECONDS, wait.left())
-
-
-def _made(tools: Sequence[Callable[..., Any] | Tool]) -> list[Tool]:
-    """Make tools of functions before anything is opened."""
-    if not tools:
-        return []
-    from .tools import Toolbox  # noqa: PLC0415 - only sessions with tools need it
-
-    return list(Toolbox(tools))
 
 
 def _find_token() -> Secret:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from .errors import ConfigurationError
-from .transport import is_loopback
+from .hosts import is_loopback
 from .version import __version__
 
 __all__ = ["headers_to_send", "realtime_url"]

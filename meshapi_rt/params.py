@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,8 @@ from .policy import ReconnectPolicy
 from .waiting import seconds
 
 if TYPE_CHECKING:
+    import ssl
+
     from .tools.tool import Approve, Tool
 
 __all__ = ["AUTHS", "CONNECT_SECONDS", "Auth", "RealtimeConnectParams"]
@@ -53,6 +54,13 @@ def _is_kind(kind: type | tuple[type, ...], told: str) -> Any:
             raise ConfigurationError(f"{attribute.name} must be {told}, not {type(value).__name__}")
 
     return check
+
+
+def _is_context(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        from ssl import SSLContext  # noqa: PLC0415 - whoever has one has paid for it
+
+        _is_kind(SSLContext, "an ssl.SSLContext")(_, attribute, value)
 
 
 def _is_model(_: object, _attribute: attrs.Attribute[Any], value: object) -> None:
@@ -119,9 +127,7 @@ class RealtimeConnectParams:
     wait: bool = True
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_is_mapping, repr=lambda given: repr(list(given)))
     query: Mapping[str, str] = attrs.field(factory=dict, validator=_is_mapping)
-    ssl_context: ssl.SSLContext | None = attrs.field(
-        default=None, validator=_is_kind(ssl.SSLContext, "an ssl.SSLContext")
-    )
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_is_context)
     proxy: str | Literal[False] | None = attrs.field(default=None, repr=False)
     audio_frames: Literal["base64", "binary"] = attrs.field(default="base64", validator=_is_one_of("base64", "binary"))
     max_message_size: int = attrs.field(default=64 * _MIB, validator=_is_size)

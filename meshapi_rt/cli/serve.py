@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..errors import MeshAPIError
-from ..transport import is_loopback
+from ..hosts import is_loopback
 from .terminal import Screen
 
 if TYPE_CHECKING:

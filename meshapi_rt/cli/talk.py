@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from .. import audio_files, pcm
 from ..client import MeshAPI
 from ..errors import MeshAPIError
+from ..hosts import is_loopback
 from ..models import MODELS
-from ..transport import is_loopback
 from .exchange import Exchange
 from .terminal import Screen
 

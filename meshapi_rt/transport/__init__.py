@@ -14,7 +14,6 @@ is replaced, each part for a reason (figures: messages per second against its ow
 
 from .connection import Connection, Ended, Ending
 from .frames import BINARY, TEXT
-from .hosts import is_loopback
 from .outgoing import CutOff, NotSent
 
-__all__ = ["BINARY", "TEXT", "Connection", "CutOff", "Ended", "Ending", "NotSent", "is_loopback"]
+__all__ = ["BINARY", "TEXT", "Connection", "CutOff", "Ended", "Ending", "NotSent"]

@@ -26,9 +26,9 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from ..errors import ConfigurationError, ConnectError
+from ..hosts import is_loopback
 from ..waiting import Deadline, Wait
 from .channel import Channel, TLSChannel
-from .hosts import is_loopback
 from .http_head import pause, read_response
 
 __all__ = ["Proxy", "default_context", "dial", "find_proxy"]
