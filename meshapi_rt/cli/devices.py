@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from .arguments import add_command
 from .terminal import Screen, printable
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ __all__ = ["add_parser"]
 
 def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
     """Add the command to the parser of the program, and return its own."""
-    parser = commands.add_parser(
+    return add_command(
+        commands,
         "devices",
-        help="list microphones and speakers",
+        run,
+        does="list microphones and speakers",
         description="List the microphones and speakers of this machine: the number and the name, of which a part is "
         "enough, choose one; * marks what is taken if none is named.",
     )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(_args: argparse.Namespace, screen: Screen) -> int:

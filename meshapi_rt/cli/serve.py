@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MeshAPIError
 from ..hosts import is_loopback
+from .arguments import add_command
 from .terminal import Screen
 
 if TYPE_CHECKING:
@@ -17,16 +18,17 @@ __all__ = ["add_parser"]
 
 def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
     """Add the command to the parser of the program, and return its own."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "serve",
-        help="run a local server that speaks the gateway's protocol",
+        run,
+        does="run a local server that speaks the gateway's protocol",
         description="Run a local server that speaks the gateway's protocol and repeats what it hears, until Ctrl-C. "
         "The environment variables that lead a client to it go to standard output.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8765, help="0 takes any free port (default: %(default)s)")
     parser.add_argument("--token", help="the only token that is taken (default: any)")
-    parser.set_defaults(run=run)
     return parser
 
 
