@@ -1,4 +1,4 @@
-"""The command line: ``meshapi-rt talk``, ``meshapi-rt serve`` and ``meshapi-rt devices``.
+"""The command line: ``meshapi-rt talk``, ``serve``, ``devices`` and ``doctor``.
 
 Exit codes: 0; 1 for a failure, told in one line on stderr; 2 for wrong usage; 130 after Ctrl-C; 141 when whoever
 read the output went away.
@@ -19,7 +19,7 @@ from types import FrameType
 
 from ..errors import MeshAPIError
 from ..version import __version__
-from . import devices, serve, talk
+from . import devices, doctor, serve, talk
 from .terminal import OutputGone, Screen, one_line
 
 __all__ = ["main"]
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"meshapi-rt {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (talk, serve, devices):
+    for command in (talk, serve, devices, doctor):
         subparser = command.add_parser(commands)
         subparser.add_argument("--debug", action="store_true", help="show the log, and the traceback of a failure")
     return parser

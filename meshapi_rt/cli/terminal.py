@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from typing import TextIO
 
@@ -74,6 +75,14 @@ class Screen:
         return self._err is not None and self._err.isatty() and os.environ.get("TERM") != "dumb"
 
     @property
+    def colours(self) -> bool:
+        """Whether stdout is a terminal that shows colours, and nobody has asked for none (no-color.org)."""
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        # The old console of Windows shows the codes themselves.
+        able = sys.platform != "win32" or "WT_SESSION" in os.environ or "TERM" in os.environ
+        return self._out is not None and self._out.isatty() and able and not plain
+
+    @property
     def columns(self) -> int:
         """The width of that terminal."""
         columns = 0
@@ -128,6 +137,12 @@ class Screen:
         if self._status:
             self._status = 0
             self._write_err("\n")
+
+    def clear_status(self) -> None:
+        """Take the last status line away: what it told is over."""
+        if self._status:
+            self._write_err("\r" + " " * self._status + "\r")
+            self._status = 0
 
     def _write_err(self, text: str) -> None:
         if self._err is None:
