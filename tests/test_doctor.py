@@ -155,6 +155,20 @@ def test_a_proxy_that_wants_a_password(capsys: Capture, monkeypatch: pytest.Monk
     assert "http://user:password@host:port" in found["tcp"]
 
 
+def test_why_there_is_no_proxy(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None at all, one that is not for this host, and one that only the system knows."""
+
+    def told() -> str:
+        return diagnose(capsys, "--base-url", "https://some.host.invalid")["proxy"]
+
+    assert told() == "ok: none; if this network needs one, set https_proxy=http://host:port"
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy.example:3128"})
+    assert told() == "ok: none: the system's settings name one, which counts only if https_proxy is set to it"
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", ".invalid")
+    assert told() == "ok: none: the environment names one, but not for this host (NO_PROXY)"
+
+
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1080", "http://user:pa55/word@127.0.0.1:80", "http://"])
 def test_a_proxy_that_cannot_be_meant(capsys: Capture, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Also where a password breaks its URL in two, no part of that shows."""
@@ -213,6 +227,22 @@ def test_unknown_model(capsys: Capture, form: str) -> None:
 def test_refused(capsys: Capture, fault: Refuse, told: str) -> None:
     """Each refusal with its remedy, and never with the token, even if the server repeats it."""
     assert told in refusal(capsys, fault)
+
+
+def test_no_credit(capsys: Capture) -> None:
+    """Told by a first frame, before the close."""
+
+    def script(line: Line) -> None:
+        line.upgrade()
+        line.send({"type": "error", "error": {"code": "insufficient_quota", "message": "empty"}, "request_id": "req_7"})
+        line.send_close(4402)
+        line.serve_until_close()
+
+    with peer(script) as server:
+        found = diagnose(capsys, "--base-url", server.url)
+
+    assert (found.code, found.with_status("fail")) == (1, ["session"])
+    assert "insufficient_quota: empty, close code 4402; add credit (10 USD at least)" in found["session"]
 
 
 def test_server_that_never_answers(capsys: Capture) -> None:

@@ -231,7 +231,8 @@ def test_a_device_that_hangs(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
     found = diagnose(capsys, "--offline", "--timeout", "0.5")
     come_back.set()
 
-    assert found["microphone"] == "fail: it hangs, and was given up: nothing came of it in time; see --timeout"
+    assert found.code == 0
+    assert found["microphone"] == "warn: it hangs, and was given up: nothing came of it in time; see --timeout"
     assert found["speaker"] == "warn: there is no speaker on this machine"
 
 

@@ -98,7 +98,7 @@ def test_interception(capsys: Capture, authority: trustme.CA) -> None:
 
     assert found.with_status("fail") == ["tls"]
     assert "issued by Zscaler Inc." in found["tls"]
-    assert "a program or device that opens TLS on its way: export its authority's certificate" in found["tls"]
+    assert "a program or device that opens TLS on its way; export its authority's certificate" in found["tls"]
 
 
 def test_trusted_interception(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_trusted_interception(capsys: Capture, tmp_path: Path, monkeypatch: pyte
         found = diagnose(capsys, "--base-url", server.url)
 
     assert found.code == 0
-    assert "opens TLS on its way, whose authority this machine trusts" in found["tls"]
+    assert "opens TLS on its way, and whose authority this machine trusts" in found["tls"]
 
 
 def test_expired_certificate(capsys: Capture, authority: trustme.CA) -> None:

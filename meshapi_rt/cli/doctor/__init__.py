@@ -70,7 +70,7 @@ def _checks(args: argparse.Namespace, stack: contextlib.ExitStack, cancel: threa
     from .service import Service  # noqa: PLC0415
     from .sound import sound_checks  # noqa: PLC0415
 
-    route = Route(args.base_url or os.environ.get("MESHAPI_BASE_URL"), given=args.base_url is not None)
+    route = Route(args.base_url or os.environ.get("MESHAPI_BASE_URL"), given=bool(args.base_url))
     service = Service(
         route.base_url,
         model=args.model,

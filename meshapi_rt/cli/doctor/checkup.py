@@ -67,11 +67,13 @@ class Check:
         name: A word or two.
         look: Looks at it, within the wait that it gets. An exception is a failure.
         needs: The names of the checks without which this one cannot tell anything.
+        optional: A session does without it, so that a failure is no more than a warning.
     """
 
     name: str
     look: Callable[[Wait], Finding]
     needs: tuple[str, ...] = ()
+    optional: bool = False
 
 
 @attrs.frozen
@@ -120,12 +122,13 @@ def examine(
 
 
 def _look(check: Check, worker: _Worker, wait: Wait) -> Finding:
+    verdict = warn if check.optional else fail
     try:
         return worker.do(lambda: check.look(wait), Wait((wait.timeout or 0.0) + _GRACE))
     except (MeshAPIError, OSError) as exc:
-        return fail(str(exc) or type(exc).__name__)
+        return verdict(str(exc) or type(exc).__name__)
     except Exception as exc:  # noqa: BLE001 - the other checks may still tell what the matter is
-        return fail(f"{type(exc).__name__}: {exc} (a bug of meshapi-rt: please report it)")
+        return verdict(f"{type(exc).__name__}: {exc} (a bug of meshapi-rt: please report it)")
 
 
 class _Worker:

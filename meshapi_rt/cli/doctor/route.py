@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 import time
+import urllib.request
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -35,10 +36,7 @@ _INTERCEPTORS = (
     "fiddler", "forcepoint", "fortinet", "kaspersky", "mcafee", "mitmproxy", "netskope", "palo alto", "portswigger",
     "sophos", "symantec web", "watchguard", "zscaler",
 )  # fmt: skip
-_INTERCEPTED = (
-    "a program or device that opens TLS on its way: export its authority's certificate, or ask whoever runs it for "
-    "that, and set SSL_CERT_FILE to a file that holds it"
-)
+_INTERCEPTED = "a program or device that opens TLS on its way"
 
 
 class Route:
@@ -97,7 +95,7 @@ class Route:
                 "password, and name no other kind than an HTTP proxy"
             )
         if self._proxy is None:
-            return ok("none", proxy=None)
+            return ok(f"none{self._why_no_proxy()}", proxy=None)
         where = f"{self._proxy.host}:{self._proxy.port}"
         login = "with a user name" if self._proxy.authorization else "without a user name"
         return ok(
@@ -105,6 +103,18 @@ class Route:
             proxy=where,
             user=self._proxy.authorization is not None,
         )
+
+    def _why_no_proxy(self) -> str:
+        if is_loopback(self._host):
+            return ""
+        if urllib.request.getproxies_environment().keys() & {"https", "http", "all"}:
+            return ": the environment names one, but not for this host (NO_PROXY)"
+        system = (
+            urllib.request.getproxies()
+        )  # beyond the environment, what Windows and macOS are told in their settings
+        if system.keys() & {"https", "http"}:
+            return ": the system's settings name one, which counts only if https_proxy is set to it"
+        return "; if this network needs one, set https_proxy=http://host:port"
 
     def _resolve(self, wait: Wait) -> Finding:
         host, port = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
@@ -147,7 +157,7 @@ class Route:
         facts = {"version": version, **_facts(certificate), "clock_skew": skew}
         told = f"{version}; certificate by {certificate.issuer}, valid until {certificate.not_after:%Y-%m-%d}"
         if _intercepts(certificate):
-            told += f" ({_INTERCEPTED.partition(':')[0]}, whose authority this machine trusts)"
+            told += f" ({_INTERCEPTED}, and whose authority this machine trusts)"
         left = certificate.not_after - datetime.now(timezone.utc)
         if skew is not None and abs(skew) > _SKEW:
             return warn(f"{told}; {_clocks(skew)}", **facts)
@@ -174,7 +184,10 @@ class Route:
             f"for {certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
         )
         if _intercepts(certificate):
-            told += f": {_INTERCEPTED}"
+            told += (
+                f": {_INTERCEPTED}; export its authority's certificate, or ask whoever runs it for that, and set "
+                "SSL_CERT_FILE to a file that holds it"
+            )
         if skew is not None and abs(skew) > _SKEW:
             told += f"; {_clocks(skew)}"
         return fail(told, **_facts(certificate), clock_skew=skew)

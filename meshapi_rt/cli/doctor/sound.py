@@ -10,7 +10,7 @@ import numpy as np
 from ... import pcm
 from ...devices import Microphone, Speaker
 from ...devices.cards import Device, Kind, choose, remedy_for_silence
-from ...errors import DeviceError, MissingExtraError, TimedOut
+from ...errors import MissingExtraError
 from ...waiting import Wait
 from .checkup import Check, Finding, ok, skip, warn
 
@@ -21,23 +21,21 @@ _PLAY = 0.1  # seconds of silence
 
 
 def sound_checks(cancel: threading.Event) -> list[Check]:
-    """Return the checks of the default devices. What is wrong with them fails nothing: sessions need none.
+    """Return the checks of the default devices.
 
     Args:
         cancel: Ends whatever waits.
     """
     kinds: dict[str, Kind] = {"microphone": "input", "speaker": "output"}
-    return [Check(name, partial(_look, kind, cancel)) for name, kind in kinds.items()]
+    return [Check(name, partial(_look, kind, cancel), optional=True) for name, kind in kinds.items()]
 
 
 def _look(kind: Kind, cancel: threading.Event, wait: Wait) -> Finding:
     try:
         device = choose(None, kind)
-        return (_listen if kind == "input" else _play)(device, cancel, wait)
     except MissingExtraError as exc:
         return skip(str(exc))
-    except (DeviceError, TimedOut) as exc:
-        return warn(str(exc))
+    return (_listen if kind == "input" else _play)(device, cancel, wait)
 
 
 def _listen(device: Device, cancel: threading.Event, wait: Wait) -> Finding:
