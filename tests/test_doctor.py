@@ -271,17 +271,17 @@ def test_server_without_a_first_frame(capsys: Capture) -> None:
 def test_silent_server(capsys: Capture) -> None:
     """A session opens, and no answer comes."""
     with peer(silent) as server:
-        found = diagnose(capsys, "--base-url", server.url, "--timeout", "0.3")
+        found = diagnose(capsys, "--base-url", server.url, "--timeout", "1")
 
     assert (found.code, found.with_status("fail")) == (1, ["first audio"])
-    assert "within 0.3 s" in found["first audio"]
+    assert "within 1 s" in found["first audio"]
 
 
 def test_server_that_stalls(capsys: Capture) -> None:
     """A line that dies in mid-answer holds nobody up."""
     with LocalServer(faults=Faults(Stall(on="response.created"))) as server:
         began = time.monotonic()
-        found = diagnose(capsys, "--base-url", server.url, "--timeout", "0.5")
+        found = diagnose(capsys, "--base-url", server.url, "--timeout", "1")
 
     assert found.with_status("fail") == ["first audio"]
     assert time.monotonic() - began < LIMIT

@@ -228,7 +228,7 @@ def test_a_device_that_hangs(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
         raise DeviceError("there is no speaker on this machine")
 
     monkeypatch.setattr(sound, "choose", choose)
-    found = diagnose(capsys, "--offline", "--timeout", "0.5")
+    found = diagnose(capsys, "--offline", "--timeout", "2")
     come_back.set()
 
     assert found.code == 0

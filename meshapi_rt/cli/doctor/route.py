@@ -6,6 +6,7 @@ The steps are those of ``transport.dial``, which a session takes too.
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 import time
 import urllib.request
@@ -31,11 +32,11 @@ _SKEW = 60.0  # seconds between the clocks; beyond it certificates and tokens be
 _CLOCK_SECONDS = 3.0  # for the server to tell the time: it need not
 _EXPIRES_SOON = 14  # days
 # Whose authorities issue certificates for servers that are not theirs, on the way or on the machine itself.
-_INTERCEPTORS = (
-    "avast", "avg ", "bitdefender", "blue coat", "burp", "charles proxy", "check point", "cisco umbrella", "eset",
-    "fiddler", "forcepoint", "fortinet", "kaspersky", "mcafee", "mitmproxy", "netskope", "palo alto", "portswigger",
-    "sophos", "symantec web", "watchguard", "zscaler",
-)  # fmt: skip
+_INTERCEPTORS = re.compile(
+    r"\b(avast|avg|bitdefender|blue coat|burp|charles proxy|check point|cisco umbrella|eset|fiddler|forcepoint|"
+    r"fortinet|kaspersky|mcafee|mitmproxy|netskope|palo alto|portswigger|sophos|watchguard|zscaler)\b",
+    re.IGNORECASE,
+)
 _INTERCEPTED = "a program or device that opens TLS on its way"
 
 
@@ -236,8 +237,7 @@ def _facts(certificate: Certificate) -> dict[str, object]:
 
 
 def _intercepts(certificate: Certificate) -> bool:
-    issuer = certificate.issuer.casefold()
-    return any(name in issuer for name in _INTERCEPTORS)
+    return _INTERCEPTORS.search(certificate.issuer) is not None
 
 
 def _clocks(skew: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from ... import pcm
 from ...devices import Microphone, Speaker
 from ...devices.cards import Device, Kind, choose, remedy_for_silence
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, TimedOut
 from ...waiting import Wait
 from .checkup import Check, Finding, ok, skip, warn
 
@@ -35,7 +35,10 @@ def _look(kind: Kind, cancel: threading.Event, wait: Wait) -> Finding:
         device = choose(None, kind)
     except MissingExtraError as exc:
         return skip(str(exc))
-    return (_listen if kind == "input" else _play)(device, cancel, wait)
+    try:
+        return (_listen if kind == "input" else _play)(device, cancel, wait)
+    except TimedOut as exc:
+        return warn(f"{_described(device, kind)}; it opens, but: {exc}; {remedy_for_silence()}")
 
 
 def _listen(device: Device, cancel: threading.Event, wait: Wait) -> Finding:
