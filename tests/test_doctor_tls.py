@@ -49,10 +49,14 @@ def tls(authority: trustme.CA, host: str = "127.0.0.1", **validity: Any) -> ssl.
     return context
 
 
-def telling(moment: datetime.datetime) -> Callable[[Line], object]:
+def telling(ahead: datetime.timedelta = datetime.timedelta(0)) -> Callable[[Line], object]:
     """Return the script of a server with a clock of its own, which opens no sessions."""
-    date = format_datetime(moment.astimezone(datetime.timezone.utc), usegmt=True)
-    return lambda line: line.refuse("426 Upgrade Required", b"", f"Date: {date}")
+
+    def script(line: Line) -> None:
+        date = format_datetime(datetime.datetime.now(datetime.timezone.utc) + ahead, usegmt=True)
+        line.refuse("426 Upgrade Required", b"", f"Date: {date}")
+
+    return script
 
 
 def test_a_healthy_server(capsys: Capture, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +85,7 @@ def test_a_healthy_server(capsys: Capture, authority: trustme.CA, monkeypatch: p
 def test_unknown_authority(capsys: Capture, authority: trustme.CA) -> None:
     """Whose certificate it is, and how to trust it."""
     stranger = trustme.CA(organization_name="Bücher & Söhne")
-    with peer(telling(NOW), tls(stranger)) as server:
+    with peer(telling(), tls(stranger)) as server:
         found = diagnose(capsys, "--base-url", server.url)
 
     assert (found.code, found.with_status("fail")) == (1, ["tls"])
@@ -93,7 +97,7 @@ def test_unknown_authority(capsys: Capture, authority: trustme.CA) -> None:
 
 def test_interception(capsys: Capture, authority: trustme.CA) -> None:
     """A company's device that opens TLS is known by its name; the remedy is its certificate."""
-    with peer(telling(NOW), tls(trustme.CA(organization_name="Zscaler Inc."))) as server:
+    with peer(telling(), tls(trustme.CA(organization_name="Zscaler Inc."))) as server:
         found = diagnose(capsys, "--base-url", server.url)
 
     assert found.with_status("fail") == ["tls"]
@@ -115,7 +119,7 @@ def test_expired_certificate(capsys: Capture, authority: trustme.CA) -> None:
     """Its dates are told, beside the advice to look at the clock."""
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
     context = tls(authority, not_before=past, not_after=past + datetime.timedelta(days=90))
-    with peer(telling(NOW), context) as server:
+    with peer(telling(), context) as server:
         found = diagnose(capsys, "--base-url", server.url)
 
     assert (found.code, found.with_status("fail")) == (1, ["tls"])
@@ -128,7 +132,7 @@ def test_wrong_clock(capsys: Capture, authority: trustme.CA) -> None:
     """Where the server's clock agrees with a certificate that seems expired, it is this machine's that is wrong."""
     then = datetime.datetime(2020, 1, 31, tzinfo=datetime.timezone.utc)
     month = datetime.timedelta(days=30)
-    with peer(telling(then), tls(authority, not_before=then - month, not_after=then + month)) as server:
+    with peer(telling(then - NOW), tls(authority, not_before=then - month, not_after=then + month)) as server:
         found = diagnose(capsys, "--base-url", server.url)
 
     assert found.with_status("fail") == ["tls"]
@@ -137,7 +141,7 @@ def test_wrong_clock(capsys: Capture, authority: trustme.CA) -> None:
 
 def test_clock_that_is_off_a_little(capsys: Capture, authority: trustme.CA) -> None:
     """Minutes are a warning: certificates are still accepted."""
-    with peer(telling(NOW + datetime.timedelta(minutes=10)), tls(authority)) as server:
+    with peer(telling(datetime.timedelta(minutes=10)), tls(authority)) as server:
         found = diagnose(capsys, "--base-url", server.url)
 
     assert found["tls"].startswith("warn: TLSv1.3")
@@ -157,7 +161,7 @@ def test_certificate_that_expires_soon(capsys: Capture, authority: trustme.CA) -
 
 def test_certificate_of_another_host(capsys: Capture, authority: trustme.CA) -> None:
     """The name in the URL is wrong."""
-    with peer(telling(NOW), tls(authority, "other.example")) as server:
+    with peer(telling(), tls(authority, "other.example")) as server:
         found = diagnose(capsys, "--base-url", server.url)
 
     assert found.with_status("fail") == ["tls"]
