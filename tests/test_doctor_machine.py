@@ -73,9 +73,7 @@ def test_the_table_is_that_of_the_package() -> None:
     ("version", "status", "told"),
     [((3, 9), "fail", "too old; install"), ((3, 10), "ok", ""), ((3, 14), "ok", ""), ((3, 99), "warn", "newer than")],
 )
-def test_versions_of_python(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], status: str, told: str
-) -> None:
+def test_versions_of_python(monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], status: str, told: str) -> None:
     """Older than supported is a failure, newer a warning."""
     monkeypatch.setattr(sys, "version_info", (*version, 1, "final", 0))
 
