@@ -110,10 +110,8 @@ class Route:
             return ""
         if urllib.request.getproxies_environment().keys() & {"https", "http", "all"}:
             return ": the environment names one, but not for this host (NO_PROXY)"
-        system = (
-            urllib.request.getproxies()
-        )  # beyond the environment, what Windows and macOS are told in their settings
-        if system.keys() & {"https", "http"}:
+        # Without one in the environment these are what Windows and macOS have in their settings.
+        if urllib.request.getproxies().keys() & {"https", "http"}:
             return ": the system's settings name one, which counts only if https_proxy is set to it"
         return "; if this network needs one, set https_proxy=http://host:port"
 
