@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from ...client import DEFAULT_BASE_URL
 from ...endpoint import realtime_url
 from ...errors import ConfigurationError, ConnectError
+from ...hosts import is_loopback
 from ...transport import dial as dialling
 from ...transport.channel import Channel, TLSChannel
-from ...transport.hosts import is_loopback
 from ...transport.http_head import read_response
 from ...waiting import Wait
 from .certificate import Certificate
