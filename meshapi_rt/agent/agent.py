@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ..devices import AudioSink, AudioSource, Microphone, Speaker
 from ..errors import ConfigurationError, MeshAPIError, SessionClosed
+from ..message import RealtimeMessage
 from ..models import MODELS
 from ..session import RealtimeSession
 from ..shapes import NOT_GIVEN, NotGiven
@@ -22,7 +23,7 @@ from .gate import EchoGate, Gate
 from .herald import Herald
 from .metrics import AgentMetrics
 from .mouth import Mouth
-from .orders import Ended, Press, Release, Released, Replace, Say
+from .orders import Ended, Hush, Press, Release, Released, Replace, Say
 from .states import AgentState
 from .utterances import Utterance
 
@@ -81,6 +82,8 @@ class VoiceAgent:
         on_error: Called with what did not end the session: a ``DeviceError`` of microphone or speaker, an error event
             of the server, a response that failed. The agent goes on without a device that broke; see :meth:`replace`.
             Without this function a broken device ends the agent, and the others go to the log.
+        on_message: Called with every message of the server that the agent takes in, as :meth:`~.RealtimeSession.events`
+            would yield it.
         model: What a client connects with.
 
     Raises:
@@ -113,6 +116,7 @@ class VoiceAgent:
         on_state: Callable[[AgentState], object] | None = None,
         on_transcript: Callable[[Utterance], object] | None = None,
         on_error: Callable[[MeshAPIError], object] | None = None,
+        on_message: Callable[[RealtimeMessage], object] | None = None,
         model: str = MODELS.GPT_REALTIME_MINI,
     ) -> None:
         self._source_of_session = session
@@ -131,6 +135,7 @@ class VoiceAgent:
         self._tools = tools
         self._model = model
         self._on_state, self._on_transcript, self._on_error = on_state, on_transcript, on_error
+        self._on_message = on_message
         self._gate_rules = echo_gate
         # Guards _began, _stopped and _talking. Held for looking and changing only.
         self._lock = threading.Lock()
@@ -211,7 +216,12 @@ class VoiceAgent:
 
     def _begin(self, session: RealtimeSession) -> None:
         self._mouth = Mouth(self._sink)
-        listener = Listener(state=self._tell_state, utterance=self._tell_utterance, error=self._tell_error)
+        listener = Listener(
+            state=self._tell_state,
+            utterance=self._tell_utterance,
+            error=self._tell_error,
+            message=None if self._on_message is None else self._tell_message,
+        )
         self._conduct = Conduct(session, self._mouth, self._habits, listener)
         conductor = Conductor(session, self._conduct)
         self._ears = self._make_ears(session, conductor)
@@ -327,6 +337,14 @@ class VoiceAgent:
             raise ConfigurationError(f"say() takes what the user typed, not {text!r}")
         self._running().order(Say(text, time.monotonic()))
 
+    def interrupt(self) -> None:
+        """Cut off the answer that is heard or under way, as speech would: for a button. Without one nothing happens.
+
+        Raises:
+            ConfigurationError: The agent is not running.
+        """
+        self._running().order(Hush())
+
     def replace(self, *, microphone: AudioSource | None = None, speaker: AudioSink | None = None) -> None:
         """Go on with another microphone or speaker, for example after a ``DeviceError``; any thread.
 
@@ -405,6 +423,10 @@ class VoiceAgent:
             return False
         self._herald.tell(partial(self._on_error, error))
         return True
+
+    def _tell_message(self, message: RealtimeMessage) -> None:
+        assert self._on_message is not None
+        self._herald.tell(partial(self._on_message, message))
 
 
 def _turn_detection(turn: object) -> dict[str, Any] | None:

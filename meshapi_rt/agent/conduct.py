@@ -18,7 +18,7 @@ from .ears import Ears
 from .floor import Floor, is_harmless
 from .metrics import Counts
 from .mouth import Cut, Mouth
-from .orders import Ended, Order, Press, Release, Released, Replace, Say
+from .orders import Ended, Hush, Order, Press, Release, Released, Replace, Say
 from .states import AgentState, Facts
 from .stenographer import Stenographer
 from .stopwatch import Stopwatch
@@ -55,6 +55,7 @@ class Listener:
     state: Callable[[AgentState], object]
     utterance: Callable[[Utterance], object]
     error: Callable[[MeshAPIError], bool]  # false: nobody takes it
+    message: Callable[[RealtimeMessage], object] | None = None
 
 
 class Conduct:
@@ -110,6 +111,8 @@ class Conduct:
 
     def take(self, message: RealtimeMessage) -> None:
         """Take in a message of the server."""
+        if self._listener.message is not None:
+            self._listener.message(message)
         event = message.outline or {}
         if message.error is not None:
             self._refused(message.error)
@@ -167,6 +170,11 @@ class Conduct:
         self._facts.user_speaks, self._facts.awaited = True, False
         if self._ears is not None:
             self._ears.press()
+        self._tell_state()
+
+    def _hush(self, _order: Hush) -> None:
+        self._interrupt(cancel=True)
+        self._facts.awaited = False
         self._tell_state()
 
     def _release(self, order: Release) -> None:
@@ -406,6 +414,7 @@ def _format(side: Mapping[str, Any]) -> WireFormat | None:
 
 
 _ORDERS: dict[type, Callable[[Conduct, Any], None]] = {
+    Hush: Conduct._hush,
     Press: Conduct._press,
     Release: Conduct._release,
     Released: Conduct._released,

@@ -9,7 +9,7 @@ import attrs
 from ..devices.protocols import AudioSink
 from ..errors import MeshAPIError
 
-__all__ = ["Ended", "Order", "Press", "Release", "Released", "Replace", "Say"]
+__all__ = ["Ended", "Hush", "Order", "Press", "Release", "Released", "Replace", "Say"]
 
 
 @attrs.frozen
@@ -18,6 +18,11 @@ class Say:
 
     text: str
     at: float
+
+
+@attrs.frozen
+class Hush:
+    """The answer is to be cut off."""
 
 
 @attrs.frozen
@@ -53,4 +58,4 @@ class Replace:
     sink: AudioSink
 
 
-Order: TypeAlias = Say | Press | Release | Released | Ended | Replace
+Order: TypeAlias = Say | Hush | Press | Release | Released | Ended | Replace
