@@ -1,4 +1,4 @@
-"""``meshapi-rt talk``: say a recording to a model and save what it answers."""
+"""``meshapi-rt talk``: say a recording to a model and save what it answers, or converse with it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..client import MeshAPI
 from ..errors import MeshAPIError
 from ..hosts import is_loopback
 from ..models import MODELS
+from . import live_options
 from .exchange import Exchange
 from .terminal import Screen
 
@@ -36,13 +37,13 @@ def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
     """Add the command to the parser of the program, and return its own."""
     parser = commands.add_parser(
         "talk",
-        help="say a recording to a model and save the answer",
-        description="Say a recording to a model and save the answer. The transcript goes to standard output, progress "
-        "to standard error. The token is read from MESHAPI_TOKEN; without one, and without a base URL, "
-        "a local server is started that repeats what it hears.",
+        help="say a recording to a model and save the answer, or converse with it",
+        description="Say a recording to a model and save the answer; with --live, converse with it. The transcript "
+        "goes to standard output, progress to standard error. The token is read from MESHAPI_TOKEN; without one, and "
+        "without a base URL, a local server is started that repeats what it hears.",
     )
     add = parser.add_argument
-    add("file", nargs="?", default="-", metavar="FILE", help="the recording; - or none reads standard input")
+    add("file", nargs="?", metavar="FILE", help="the recording; - or none reads standard input")
     add("-o", "--output", type=_output, metavar="WAV", help="where to save the answer (default: it is not saved)")
     add("--model", default=MODELS.GPT_REALTIME_MINI.value, help="the model id (default: %(default)s)")
     add("--voice", help="the voice of the answer")
@@ -52,7 +53,8 @@ def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
     add("--base-url", metavar="URL", help="the server (default: MESHAPI_BASE_URL, else the gateway)")
     add("--auth", choices=("subprotocol", "query", "header"), default="subprotocol", help="how the token is sent")
     add("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="of silence to bear (default: %(default)g)")
-    parser.set_defaults(run=run)
+    live_options.add(parser)
+    parser.set_defaults(run=run, misuse=parser.error)
     return parser
 
 
@@ -74,7 +76,12 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Hold the conversation; failures are raised."""
-    question = _load(args.file)
+    live_options.check(args)
+    if args.live:
+        from . import live  # noqa: PLC0415 - a recorded question does not pay for it
+
+        return live.run(args, screen, lambda stack: _client(args, screen, stack))
+    question = _load("-" if args.file is None else args.file)
     _check_output(args.output)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:

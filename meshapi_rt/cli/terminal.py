@@ -11,13 +11,14 @@ import re
 import shutil
 import sys
 import time
+import unicodedata
 from typing import TextIO
 
 from ..errors import MeshAPIError
 
-__all__ = ["Meter", "OutputGone", "Screen", "json_line", "one_line", "printable"]
+__all__ = ["Meter", "OutputGone", "Screen", "bar", "cells", "figure", "json_line", "one_line", "printable", "tail"]
 
-_FLOOR_DBFS = -60.0  # what the meter shows as nothing
+FLOOR_DBFS = -60.0  # what a meter shows as nothing
 _METER_CELLS = 20
 _REDRAW = 0.07  # seconds between two pictures of the meter
 _PLAIN_EVERY = 10.0  # seconds of audio between two lines where there is no terminal
@@ -49,6 +50,47 @@ def json_line(text: str) -> str:
     return re.sub(r"[^\x00-\x7f]", lambda match: json.dumps(match.group())[1:-1], flat)
 
 
+def cells(text: str) -> int:
+    """Return how many columns of a terminal printable text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(character) for character in text)
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def tail(text: str, columns: int) -> str:
+    """Return text that is at most so wide: the end of what is wider."""
+    if cells(text) <= columns:
+        return text
+    left, start = columns - 3, len(text)
+    while start and left >= _width(text[start - 1]):
+        start -= 1
+        left -= _width(text[start])
+    return ("..." + text[start:])[: max(0, columns)]
+
+
+def _head(text: str, columns: int) -> str:
+    while cells(text) > columns:
+        text = text[:-1]
+    return text
+
+
+def bar(level: float, width: int) -> str:
+    """Draw a level in dBFS."""
+    loud = round(width * (1 - min(0.0, max(level, FLOOR_DBFS)) / FLOOR_DBFS))
+    return f"|{'#' * loud:<{width}}|"
+
+
+def figure(level: float) -> str:
+    """Write a level in dBFS, in nine characters."""
+    return f"{level:4.0f} dBFS" if level > FLOOR_DBFS else "  silence"
+
+
 class OutputGone(Exception):
     """Nobody reads stdout any more: `head` has seen enough."""
 
@@ -64,7 +106,7 @@ class Screen:
     def __init__(self, out: TextIO | None, err: TextIO | None) -> None:
         self._out = out
         self._err = err
-        self._status = 0  # the length of the line that the next one replaces
+        self._status = 0  # the width of the line that the next one replaces
         for stream in (out, err):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
@@ -75,12 +117,17 @@ class Screen:
         return self._err is not None and self._err.isatty() and os.environ.get("TERM") != "dumb"
 
     @property
-    def colours(self) -> bool:
-        """Whether stdout is a terminal that shows colours, and nobody has asked for none (no-color.org)."""
-        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        # The old console of Windows shows the codes themselves.
-        able = sys.platform != "win32" or "WT_SESSION" in os.environ or "TERM" in os.environ
-        return self._out is not None and self._out.isatty() and able and not plain
+    def styled(self) -> bool:
+        """Whether results may be bold or dim: stdout is a terminal that can, and nobody objects (NO_COLOR)."""
+        plain = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+        if sys.platform == "win32" and "WT_SESSION" not in os.environ:
+            return False  # older consoles show escape sequences as they are
+        return self.out_is_terminal and not plain
+
+    @property
+    def out_is_terminal(self) -> bool:
+        """Whether results are read by a person."""
+        return self._out is not None and self._out.isatty()
 
     @property
     def columns(self) -> int:
@@ -98,7 +145,7 @@ class Screen:
             OutputGone: Nobody reads it.
             MeshAPIError: It cannot be written, for example because the disk is full.
         """
-        if self._out is not None and self._out.isatty():
+        if self.out_is_terminal:
             self.end_status()
         self._write_out(text)
 
@@ -128,21 +175,22 @@ class Screen:
     def status(self, line: str) -> None:
         """Show a line on the terminal in place of the one before; without a terminal do nothing."""
         if self.live:
-            line = line[: self.columns - 1]
-            self._write_err("\r" + line.ljust(self._status))
-            self._status = len(line)
+            line = _head(line, self.columns - 1)
+            width = cells(line)
+            self._write_err("\r" + line + " " * (self._status - width))
+            self._status = width
+
+    def wipe_status(self) -> None:
+        """Take the status line away; what comes next is written in its place."""
+        if self._status:
+            self._write_err("\r" + " " * self._status + "\r")
+            self._status = 0
 
     def end_status(self) -> None:
         """Leave the last status line as it is, and go on below it."""
         if self._status:
             self._status = 0
             self._write_err("\n")
-
-    def clear_status(self) -> None:
-        """Take the last status line away: what it told is over."""
-        if self._status:
-            self._write_err("\r" + " " * self._status + "\r")
-            self._status = 0
 
     def _write_err(self, text: str) -> None:
         if self._err is None:
@@ -193,6 +241,4 @@ class Meter:
         text = f"sending {sent:5.1f} of {self._total:.1f} s"
         if self._screen.columns < _NARROW:
             return text
-        loud = round(_METER_CELLS * (1 - max(level, _FLOOR_DBFS) / _FLOOR_DBFS))
-        figure = f"{level:4.0f} dBFS" if level > _FLOOR_DBFS else "   silence"
-        return f"{text}  |{'#' * loud:<{_METER_CELLS}}| {figure}"
+        return f"{text}  {bar(level, _METER_CELLS)} {figure(level)}"

@@ -29,7 +29,7 @@ class Report:
     def __init__(self, screen: Screen, *, json: bool) -> None:
         self._screen = screen
         self._json = json
-        self._colours = not json and screen.colours
+        self._colours = not json and screen.styled
         token = max(re.split(r"[\s'\"]+", os.environ.get("MESHAPI_TOKEN", "")), key=len)
         # Nothing here shows it on purpose; but it may have been typed where a model or a URL belongs.
         self._redact = Secret(token).redact if len(token) >= _SECRET_LENGTH else str
@@ -40,7 +40,7 @@ class Report:
 
     def show(self, result: Result) -> None:
         """Show what came of it."""
-        self._screen.clear_status()
+        self._screen.wipe_status()
         told = self._redact(one_line(result.finding.told))
         status = result.finding.status
         if self._json:
