@@ -133,8 +133,8 @@ else:
     def _in_foreground(fd: int) -> bool:
         try:
             return os.tcgetpgrp(fd) == os.getpgrp()
-        except OSError:
-            return False
+        except OSError:  # not the terminal of this session: there is no background either
+            return True
 
     class _Lines(_Stream):
         """Lines of a terminal, or what a pipe or a file brings."""

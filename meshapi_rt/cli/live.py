@@ -145,7 +145,7 @@ class _Conversation:
         """Say who talks to whom, and which keys there are."""
         self._screen.note(f"talking to {self._model}; microphone: {microphone}; speaker: {speaker}")
         if self._key:
-            self._screen.note("a terminal tells no release of a key: one press begins a turn, another one ends it")
+            self._screen.note("terminals tell no release of a key: one press begins a turn, another ends it")
         if self._person:
             self._screen.note("  ".join(self._keys()))
 
@@ -176,11 +176,12 @@ class _Conversation:
                     self._step(typed)
         finally:
             self._over = True
-            self._screen.end()
+            self._screen.wipe()
             self._agent.stop()
             self._talking.close()
             self._hear_news()
-            self._screen.note(summary(self._agent.metrics, self._troubles()) or "the end")
+            if told := summary(self._agent.metrics, self._troubles()):
+                self._screen.note(told)
         if self._failure is not None:
             raise self._failure
 

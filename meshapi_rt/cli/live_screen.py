@@ -13,10 +13,11 @@ from .terminal import FLOOR_DBFS, Screen, bar, cells, figure, one_line, tail
 __all__ = ["LiveScreen", "Now", "summary"]
 
 _REDRAW = 0.07  # seconds between two pictures
+_REFRESH = 1.0  # seconds between two of the same picture: what others wrote across it goes away
 _FALL = 3.0  # dB that the meter falls by from picture to picture: peaks can be seen
 _BAR = 10  # columns
 _LABEL = 9
-_NARROW = 56  # columns that the bar and a word beside it need
+_NARROW = 56  # columns that everything and a word beside it need
 _SIDES = {"user": "you", "assistant": "agent"}
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _LABELS = {
@@ -67,6 +68,8 @@ class LiveScreen:
         self._drawn = drawn
         self._transcript = transcript
         self._next = 0.0
+        self._picture = ""  # what is shown, and since when
+        self._drawn_at = 0.0
         self._level = -math.inf
         self._growing: Utterance | None = None
 
@@ -78,12 +81,12 @@ class LiveScreen:
         Raises:
             OutputGone: Nobody reads it.
         """
-        self._screen.wipe_status()
+        self.wipe()
         self._screen.out(text)
 
     def note(self, line: str) -> None:
         """Write a line to standard error."""
-        self._screen.wipe_status()
+        self.wipe()
         self._screen.note(line)
 
     def said(self, said: Utterance, timing: TurnTiming | None) -> None:
@@ -123,7 +126,10 @@ class LiveScreen:
         self._next = at + _REDRAW
         if now.level is not None:
             self._level = max(now.level, self._level - _FALL, FLOOR_DBFS)
-        self._screen.status(self.picture(now, self._screen.columns - 1))
+        picture = self.picture(now, self._screen.columns - 1)
+        if picture != self._picture or at - self._drawn_at >= _REFRESH:
+            self._screen.status(picture)
+            self._picture, self._drawn_at = picture, at
 
     def redraw(self) -> None:
         """Draw at the next occasion: something has changed that the user waits for."""
@@ -133,9 +139,10 @@ class LiveScreen:
         """Return that line."""
         label = "ready" if now.ready and now.state is AgentState.LISTENING else _LABELS[now.state]
         parts = [f"{label:<{_LABEL}}"]
-        if now.level is not None:
+        narrow = columns < _NARROW
+        if now.level is not None and not (narrow and now.line is not None):
             heard = "    muted" if now.muted else figure(self._level)
-            parts.append(heard if columns < _NARROW else f"{bar(self._level, _BAR)} {heard}")
+            parts.append(heard if narrow else f"{bar(self._level, _BAR)} {heard}")
         before = "  ".join(parts) + "  "
         return before + self._beside(now, columns - cells(before))
 
@@ -151,9 +158,10 @@ class LiveScreen:
             keys.pop()
         return "  ".join(keys)
 
-    def end(self) -> None:
-        """Take the line away."""
+    def wipe(self) -> None:
+        """Take the line away, until it is drawn again."""
         self._screen.wipe_status()
+        self._picture = ""
 
 
 def _cut(said: Utterance) -> str:
