@@ -1,7 +1,7 @@
 """The command line: ``meshapi-rt talk``, ``serve``, ``devices`` and ``doctor``.
 
 Exit codes: 0; 1 for a failure, told in one line on stderr; 2 for wrong usage; 130 after Ctrl-C; 141 when whoever
-read the output went away.
+read the output went away; 129 and 143 when a conversation was ended by SIGHUP or SIGTERM.
 """
 
 from __future__ import annotations

@@ -183,8 +183,9 @@ else:
             """Give the terminal back, and stop as everybody does."""
             self._set(single=False)
             signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             signal.signal(number, self._suspend)  # here it goes on
+            self._resume(number, None)  # a process that no shell watches did not stop, and is not told to go on
 
         def _resume(self, _number: int, _frame: FrameType | None) -> None:
             if _in_foreground(self._fd):  # else the shell has the terminal; it tells when that changes

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
+from typing import TypeAlias
 
 __all__ = ["NONE", "Choice", "add", "check"]
 
@@ -19,7 +16,7 @@ Choice: TypeAlias = "int | str | Path | None"
 """The number or the name of a device, a file, :data:`NONE`, or ``None`` for the default device."""
 
 
-def add(parser: ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """Add them to the parser of ``talk``."""
     group = parser.add_argument_group(
         "a conversation",
