@@ -84,7 +84,7 @@ class LiveTalk:
         self._state = AgentState.STOPPED
         self._since = time.monotonic()  # in that state
         self._lines: deque[str] = deque()  # of a pipe, which wait for their turn
-        self._said_at = self._since
+        self._asked_at: float | None = None  # when something was typed that the agent has not taken up yet
         self._talking = contextlib.ExitStack()  # holds the key
         self._down = False
         self._over = False
@@ -182,7 +182,7 @@ class LiveTalk:
             self._lines.append(text)
 
     def _say(self, text: str) -> None:
-        self._said_at = time.monotonic()
+        self._asked_at = time.monotonic()
         self._doing(lambda: self._agent.say(text))
 
     def _say_next(self) -> None:
@@ -243,7 +243,7 @@ class LiveTalk:
         return next((turn for turn in turns if turn.item_id == item_id), None)
 
     def _change(self, state: AgentState) -> None:
-        self._state, self._since = state, time.monotonic()
+        self._state, self._since, self._asked_at = state, time.monotonic(), None
         self._screen.redraw()
         if state is AgentState.STOPPED and not self._over:
             self._over = True
@@ -254,8 +254,8 @@ class LiveTalk:
 
     def _is_quiet(self, seconds: float) -> bool:
         """Tell whether nobody has spoken, typed or thought for a while."""
-        idle = self._state is AgentState.LISTENING and not self._down
-        return idle and time.monotonic() - max(self._since, self._said_at) >= seconds
+        idle = self._state is AgentState.LISTENING and self._asked_at is None and not self._down
+        return idle and time.monotonic() - self._since >= seconds
 
     def _no_more(self, typed: Keyboard) -> bool:
         """Tell whether the user has said everything."""
@@ -270,7 +270,8 @@ class LiveTalk:
         if no_more and self._is_quiet(_LINGER):
             self._over = True
         stuck = self._state is AgentState.THINKING or (no_more and self._state is AgentState.USER_SPEAKING)
-        if stuck and not self._down and time.monotonic() - self._since > self._timeout:
+        waiting_since = self._since if stuck and not self._down else self._asked_at
+        if waiting_since is not None and time.monotonic() - waiting_since > self._timeout:
             raise TimedOut(f"no answer came within {self._timeout:g} s; see --timeout")
 
     def _troubles(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ import pytest
 from meshapi_rt import DeviceError, audio_files, pcm
 from meshapi_rt.cli import main
 from meshapi_rt.devices import FileMicrophone, FileSpeaker, cards
-from meshapi_rt.local import Audio, Fail, LocalServer, Text, Turn
+from meshapi_rt.local import Audio, Drop, Fail, Faults, LocalServer, Refuse, Text, Turn
 
 from ..faces import CLI, LIMIT, clip, environment, finish, likeness, start
 from ..peers import Line, peer
@@ -241,6 +241,26 @@ def test_an_answer_that_does_not_come() -> None:
 
     assert (code, err.splitlines()[-1]) == (1, "meshapi-rt: no answer came within 0.5 s; see --timeout")
     assert time.monotonic() - began < LIMIT / 2
+
+
+def test_a_connection_that_is_replaced() -> None:
+    """A lost connection is told once there is a new one, and the conversation goes on there."""
+    with LocalServer(faults=Faults(Drop(on="response.done"))) as server:
+        code, out, err = talk(TEXT_ONLY, "one\ntwo\n", server)
+
+    assert code == 0, err
+    assert out.splitlines() == ["you: one", "agent: one", "you: two", "agent: two"]
+    assert "the connection was lost; there is a new one" in err.splitlines()
+    assert "reconnects: 1" in err.splitlines()[-1]
+
+
+def test_a_connection_that_is_not_replaced() -> None:
+    """What is typed while there is no connection is not forgotten: it gets its answer, or there was none in time."""
+    faults = Faults(Drop(on="response.done"), *(Refuse(503, connection=number) for number in range(2, 10)))
+    with LocalServer(faults=faults) as server:
+        code, _, err = talk((*TEXT_ONLY, "--timeout", "1"), "one\ntwo\n", server)
+
+    assert (code, err.splitlines()[-1]) == (1, "meshapi-rt: no answer came within 1 s; see --timeout")
 
 
 def serving(*then: Callable[[Line], object]) -> Callable[[Line], None]:
