@@ -176,8 +176,9 @@ class Screen:
         """Show a line on the terminal in place of the one before; without a terminal do nothing."""
         if self.live:
             line = _head(line, self.columns - 1)
-            width = cells(line)
-            self._write_err("\r" + line + " " * (self._status - width))
+            width, before = cells(line), self._status
+            self._status = max(width, before)  # first: a signal may end the writing in the middle
+            self._write_err("\r" + line + " " * (before - width))
             self._status = width
 
     def wipe_status(self) -> None:
