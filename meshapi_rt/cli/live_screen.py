@@ -12,7 +12,7 @@ from .terminal import FLOOR_DBFS, Screen, bar, cells, figure, one_line, tail
 
 __all__ = ["LiveScreen", "Now", "summary"]
 
-_REDRAW = 0.07  # seconds between two pictures
+_REDRAW = 0.04  # seconds between two pictures at least
 _REFRESH = 1.0  # seconds between two of the same picture: what others wrote across it goes away
 _FALL = 3.0  # dB that the meter falls by from picture to picture: peaks can be seen
 _BAR = 10  # columns
