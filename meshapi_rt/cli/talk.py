@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import time
@@ -20,8 +19,9 @@ from ..client import MeshAPI
 from ..errors import MeshAPIError
 from ..hosts import is_loopback
 from ..models import MODELS
-from . import live_options
+from .arguments import add_command, add_server, seconds
 from .exchange import Exchange
+from .live import options as live_options
 from .terminal import Screen
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ _CLOSE_TIMEOUT = 0.5  # seconds; the answer is here, or Ctrl-C was pressed: nobo
 
 def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
     """Add the command to the parser of the program, and return its own."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "talk",
-        help="say a recording to a model and save the answer, or converse with it",
+        run,
+        does="say a recording to a model and save the answer, or converse with it",
         description="Say a recording to a model and save the answer; with --live, converse with it. The transcript "
         "goes to standard output, progress to standard error. The token is read from MESHAPI_TOKEN; without one, and "
         "without a base URL, a local server is started that repeats what it hears.",
@@ -50,11 +52,10 @@ def add_parser(commands: _SubParsersAction[ArgumentParser]) -> ArgumentParser:
     add("--instructions", metavar="TEXT", help="how the model should answer")
     add("--fast", action="store_true", help="send the recording at once, not in real time")
     add("--json", action="store_true", help="write the server's events to standard output, one per line")
-    add("--base-url", metavar="URL", help="the server (default: MESHAPI_BASE_URL, else the gateway)")
-    add("--auth", choices=("subprotocol", "query", "header"), default="subprotocol", help="how the token is sent")
-    add("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="of silence to bear (default: %(default)g)")
+    add_server(parser)
+    add("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="of silence to bear (default: %(default)g)")
     live_options.add(parser)
-    parser.set_defaults(run=run, misuse=parser.error)
+    parser.set_defaults(misuse=parser.error)
     return parser
 
 
@@ -67,20 +68,13 @@ def _output(text: str) -> Path:
     return path
 
 
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"takes seconds above 0, not {text}")
-
-
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Hold the conversation; failures are raised."""
     live_options.check(args)
     if args.live:
-        from . import live  # noqa: PLC0415 - a recorded question does not pay for it
+        from .live.run import run as converse  # noqa: PLC0415 - a recorded question does not pay for it
 
-        return live.run(args, screen, lambda stack: _client(args, screen, stack))
+        return converse(args, screen, lambda stack: _client(args, screen, stack))
     question = _load("-" if args.file is None else args.file)
     _check_output(args.output)
     started = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshapi_rt.cli.keys import Command, Keys, Lines, Said
+from meshapi_rt.cli.live.keys import Command, Keys, Lines, Said
 from meshapi_rt.cli.terminal import cells, tail
 
 TALK, MUTE, HELP, QUIT = Command.TALK, Command.MUTE, Command.HELP, Command.QUIT

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..diagnosis import diagnose
+from ..cli.diagnosis import diagnose
 from ..faces import CLI, LIMIT
 from .card import Card
 from .signals import tone

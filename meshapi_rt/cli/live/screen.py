@@ -7,8 +7,8 @@ import time
 
 import attrs
 
-from ..agent import AgentMetrics, AgentState, TurnTiming, Utterance
-from .terminal import FLOOR_DBFS, Screen, bar, cells, figure, one_line, tail
+from ...agent import AgentMetrics, AgentState, TurnTiming, Utterance
+from ..terminal import FLOOR_DBFS, Screen, bar, cells, figure, one_line, tail
 
 __all__ = ["LiveScreen", "Now", "summary"]
 

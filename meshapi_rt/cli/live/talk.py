@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from ..agent import AgentState, TurnTiming, Utterance, VoiceAgent
-from ..devices import BaseMicrophone, BaseSpeaker, FileMicrophone, Speaker
-from ..errors import DeviceError, MeshAPIError, TimedOut
-from ..message import RealtimeMessage
-from ..session import RealtimeSession
-from ..shapes import NOT_GIVEN
+from ...agent import AgentState, TurnTiming, Utterance, VoiceAgent
+from ...devices import BaseMicrophone, BaseSpeaker, FileMicrophone, Speaker
+from ...errors import DeviceError, MeshAPIError, TimedOut
+from ...message import RealtimeMessage
+from ...session import RealtimeSession
+from ...shapes import NOT_GIVEN
+from ..terminal import Screen, json_line, one_line
 from .keyboard import Keyboard, is_terminal, keyboard
 from .keys import Command, Keys, Lines, Said, Typed
-from .live_options import NONE
-from .live_screen import LiveScreen, Now, summary
-from .terminal import Screen, json_line, one_line
+from .options import NONE
+from .screen import LiveScreen, Now, summary
 
 __all__ = ["LiveTalk"]
 

@@ -27,9 +27,9 @@ from meshapi_rt.cli.doctor.checkup import Check, Status, examine, ok
 from meshapi_rt.errors import DeviceError
 from meshapi_rt.waiting import Wait
 
-from .conftest import TOKEN
+from ..conftest import TOKEN
+from ..faces import CLI, LIMIT, ROOT, environment
 from .diagnosis import diagnose
-from .faces import CLI, LIMIT, ROOT, environment
 
 Capture = pytest.CaptureFixture[str]
 

@@ -12,7 +12,7 @@ import pytest
 
 from meshapi_rt.cli import main
 
-from .conftest import TOKEN
+from ..conftest import TOKEN
 
 __all__ = ["ROUTE", "SERVICE", "Diagnosis", "diagnose", "patient"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from ..devices import BaseMicrophone, BaseSpeaker, FileMicrophone, FileSpeaker, Microphone, Speaker
-from .live_options import NONE, Choice
+from ...devices import BaseMicrophone, BaseSpeaker, FileMicrophone, FileSpeaker, Microphone, Speaker
+from .options import NONE, Choice
 
 __all__ = ["described", "open_microphone", "open_speaker"]
 

@@ -16,10 +16,10 @@ import pytest
 
 from meshapi_rt.local import Fail, Faults, LocalServer, Refuse, Stall
 
-from .conftest import TOKEN
+from ..conftest import TOKEN
+from ..faces import CLI, LIMIT, environment, finish, start
+from ..peers import Line, peer, silent
 from .diagnosis import ROUTE, diagnose, patient
-from .faces import CLI, LIMIT, environment, finish, start
-from .peers import Line, peer, silent
 
 Capture = pytest.CaptureFixture[str]
 __all__ = ["patient"]  # a fixture

@@ -1,4 +1,4 @@
-"""``meshapi-rt talk --live``: a spoken conversation in the terminal."""
+"""Opens what a conversation needs, and closes it however that ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from ..client import MeshAPI
-from .live_devices import described, open_microphone, open_speaker
-from .live_options import NONE
-from .live_talk import LiveTalk
-from .terminal import Screen
+from ...client import MeshAPI
+from ..terminal import Screen
+from .devices import described, open_microphone, open_speaker
+from .options import NONE
+from .talk import LiveTalk
 
 __all__ = ["run"]
 

@@ -23,8 +23,8 @@ from meshapi_rt import audio_files, pcm
 from meshapi_rt.cli import main
 from meshapi_rt.local import Audio, Fail, LocalServer, Turn
 
-from .faces import CLI, LIMIT, QUESTION, clip, environment, finish, likeness, start
-from .peers import Line, peer
+from ..faces import CLI, LIMIT, QUESTION, clip, environment, finish, likeness, start
+from ..peers import Line, peer
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals, pipes and terminals of POSIX")
 

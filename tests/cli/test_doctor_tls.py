@@ -16,11 +16,11 @@ import trustme
 
 from meshapi_rt.local import LocalServer
 
-from .conftest import TOKEN
+from ..conftest import TOKEN
+from ..faces import LIMIT
+from ..peers import Line, peer
+from ..test_proxy import Tunnel
 from .diagnosis import ROUTE, SERVICE, diagnose, patient
-from .faces import LIMIT
-from .peers import Line, peer
-from .test_proxy import Tunnel
 
 Capture = pytest.CaptureFixture[str]
 __all__ = ["patient"]  # a fixture

@@ -1,0 +1,1 @@
+"""``meshapi-rt talk --live``: a spoken conversation in the terminal."""
