@@ -560,6 +560,21 @@ def test_a_newer_response_that_read_the_output_is_the_follow_up() -> None:
     assert len(creates) <= 1
 
 
+def test_a_response_that_began_before_the_output_is_not_the_follow_up() -> None:
+    """Not even where it began after the follow-up was asked for, as its answer would."""
+
+    def script(line: Line) -> None:
+        opened(line)
+        output, asked = line.read_event(), line.read_event()
+        line.send(response(2), added(output), response(2, "completed"))
+        line.send(response(3), refusal(asked["event_id"]), response(3, "completed"), {"type": "x.end"})
+        line.serve_until_close()
+
+    with peer(script) as running, client_of(running).realtime.connect(model="m", tools=[weather]) as session:
+        no_error(session, "x.end")
+        assert followed(session, "resp_1") == "resp_3"
+
+
 def turn_of_later(session: RealtimeSession, response_id: str) -> ToolTurn:
     until(lambda: session._tool_desk().turns.turn_of(response_id))
     return turn_of(session, response_id)

@@ -178,9 +178,11 @@ class Clerk:
     @_fact
     def kept(self, item_id: str) -> None:
         """The server has an output."""
-        for answer in self._answers(item_id):
-            if answer.state in (State.SENT, State.READY):
-                answer.state = State.KEPT
+        for work in self._open:
+            for answer in work.answers:
+                if answer.item_id == item_id and answer.state in (State.SENT, State.READY):
+                    answer.state = State.KEPT
+                    work.candidate = None  # it began before, and so without the output
 
     @_fact
     def dropped(self, item_id: str, why: str) -> None:
