@@ -16,7 +16,7 @@ import pytest
 from meshapi_rt.tools import Tool, Toolbox, ToolCall
 from meshapi_rt.tools.runs import Run, ToolRunner
 
-from .peers import LIMIT
+from ..peers import LIMIT
 
 SECRET = "the-token"
 NOTHING = {"type": "object", "properties": {}}
