@@ -28,7 +28,7 @@ __all__ = ["Asking"]
 class Asking:
     """What can be asked: a part of the session's face.
 
-    What does the work is loaded with the first question: importing the package costs a third less without it.
+    What does the work is loaded with the first question.
     """
 
     _engine: Engine
