@@ -26,9 +26,11 @@ ECHO = speech(4.0, seed=5)
 class Room:
     """Plays a voice, and gives a microphone its echo and what the user says."""
 
-    def __init__(self, echo_db: float, plays: float = 3.0) -> None:
+    def __init__(self, echo_db: float, plays: float = 3.0, late: float = 0.0) -> None:
         self.gain = 10 ** (echo_db / 20)
         self.plays = plays
+        sound = ECHO[: round(plays * 24_000)] * self.gain
+        self.echo = np.concatenate((np.zeros(round(late * 24_000)), sound, np.zeros(ECHO.size)))
 
     def loudest(self, since: float, until: float) -> float:
         """Tell what was played between two moments; the voice begins at 0."""
@@ -39,8 +41,7 @@ class Room:
     def hear(self, number: int, said: NDArray[np.int16]) -> NDArray[np.int16]:
         """Return a block of the microphone."""
         span = slice(number * BLOCK, (number + 1) * BLOCK)
-        echo = ECHO[span] * self.gain if number * BLOCK < self.plays * 24_000 else np.zeros(BLOCK)
-        return np.clip(echo + said[span], -32_768, 32_767).astype(np.int16)
+        return np.clip(self.echo[span] + said[span], -32_768, 32_767).astype(np.int16)
 
 
 def listen(room: Room, said: NDArray[np.int16], rules: EchoGate | None = None) -> NDArray[np.int16]:
@@ -54,10 +55,11 @@ def listen(room: Room, said: NDArray[np.int16], rules: EchoGate | None = None) -
     return np.frombuffer(b"".join(passed), np.int16)
 
 
-@pytest.mark.parametrize("echo_db", [0, -6, -20, -40])
-def test_an_echo_does_not_get_through(echo_db: float) -> None:
-    """However loud the echo, as long as it is not louder than what is played, the server hears silence."""
-    passed = listen(Room(echo_db), np.zeros(96_000, np.int16))
+@pytest.mark.parametrize("late", [0.0, 0.01, 0.05, 0.15, 0.24])
+@pytest.mark.parametrize("echo_db", [12, 6, 0, -6, -20, -40])
+def test_an_echo_does_not_get_through(echo_db: float, late: float) -> None:
+    """However loud the echo, from the first word on, and however long it takes: the server hears silence."""
+    passed = listen(Room(echo_db, late=late), np.zeros(96_000, np.int16))
 
     assert passed.size == 96_000
     assert not passed.any()
@@ -74,6 +76,32 @@ def test_a_user_gets_through(echo_db: float) -> None:
     began = int(np.flatnonzero(passed)[0])
     assert 36_000 - BLOCK <= began < 42_000
     assert passed.size == 96_000
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_voice_that_swells_gets_through(seed: int) -> None:
+    """Somebody who begins softly is not taken for a louder echo."""
+    said = np.zeros(96_000, np.int16)
+    said[36_000:60_000] = speech(1.0, seed=seed) * np.minimum(1.0, np.linspace(0.0, 2.0, 24_000))
+
+    passed = listen(Room(-15), said)
+
+    assert 36_000 - BLOCK <= int(np.flatnonzero(passed)[0]) < 60_000
+
+
+def test_a_microphone_that_was_muted_at_first() -> None:
+    """Half a second of nothing teaches nothing: an echo that comes then is still one, and a user still gets through."""
+    gate = Gate(EchoGate(), Room(0).loudest)
+    silence = np.zeros(BLOCK, np.int16).tobytes()
+    muted = [block for number in range(50) for block in gate.pass_on(silence, (number + 1) * 0.02)]
+    echo = [
+        block
+        for number in range(50, 100)
+        for block in gate.pass_on(Room(0).hear(number, np.zeros(96_000, np.int16)).tobytes(), (number + 1) * 0.02)
+    ]
+
+    assert gate.silenced >= 90
+    assert not any(np.frombuffer(b"".join(muted + echo), np.int16))
 
 
 def test_nothing_is_gated_while_nothing_is_played() -> None:
