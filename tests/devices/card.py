@@ -60,6 +60,15 @@ class Recorder:
         data = b"".join(piece for _, piece in self._pieces)
         return np.frombuffer(data, "<i2", len(data) // 2)
 
+    def time_of(self, sample: int) -> float:
+        """Return when a sample came, on the monotonic clock: not before that, and some milliseconds later at most."""
+        count = 0
+        for at, piece in self._pieces:
+            count += len(piece) // 2
+            if count > sample:
+                return at - (count - sample) / self._rate
+        raise IndexError(f"{sample} of {count} samples")
+
     def silent_since(self, floor: int = 20) -> float:
         """Return when the last sound came, on the monotonic clock."""
         return max((at for at, piece in self._pieces if np.abs(_samples(piece)).max(initial=0) > floor), default=0.0)
