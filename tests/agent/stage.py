@@ -85,7 +85,7 @@ class Stage:
         self.said: list[Utterance] = []
         self.errors: list[MeshAPIError] = []
         self.news = threading.Condition()
-        self.server = LocalServer(responder=responder, record=True, **(server or {})).start()
+        self.server = LocalServer(responder=responder, **{"record": True, **(server or {})}).start()
         self.session: RealtimeSession = self.server.client().realtime.connect(
             model=MODELS.GPT_REALTIME_MINI, **(connect or {})
         )

@@ -1,0 +1,153 @@
+"""Ten minutes of conversation: clocks that agree, latencies that stay, nothing lost, and no memory that grows."""
+
+from __future__ import annotations
+
+import statistics
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from meshapi_rt.agent import AgentState
+from meshapi_rt.agent.metrics import AgentMetrics
+from meshapi_rt.devices import BaseMicrophone, BaseSpeaker, FileSpeaker
+from meshapi_rt.local import Audio, Turn
+
+from ..devices.card import Card
+from ..devices.signals import speech
+from .booth import RATE, booth, runs
+from .stage import Stage, until, word
+
+LIMIT = 30.0
+ANSWER = 1.2  # seconds
+BLOCK = 0.02
+PER_TURN = 4_000  # bytes that a turn may leave behind: two items of the conversation's mirror, and a timing
+AT_WORK = 300_000  # bytes by which two looks may differ: some seconds of audio on their way
+OURS = [tracemalloc.Filter(True, "*/meshapi_rt/*"), tracemalloc.Filter(False, "*/meshapi_rt/local/*")]
+
+
+def short(_turn: Turn) -> Iterator[Audio]:
+    """Answer."""
+    yield Audio(speech(ANSWER, seed=4), "some words of an answer")
+
+
+class Count:
+    """Counts what is sent, and forgets it: a transcript of ten minutes would be the growth that is looked for."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.seconds = 0.0
+        self._plain = stage.session.send_audio
+        stage.session.send_audio = self.send_audio  # type: ignore[method-assign, assignment]
+
+    def send_audio(self, block: bytes) -> None:
+        self._plain(block)
+        self.seconds += len(block) / 48_000
+
+
+@attrs.define
+class Diary:
+    """What was looked at between the turns."""
+
+    drift: list[float] = attrs.field(factory=list)  # seconds of the microphone's clock that were not sent
+    memory: list[tuple[int, int]] = attrs.field(factory=list)  # turns, and bytes
+    turns: int = 0
+    metrics: AgentMetrics = attrs.field(factory=AgentMetrics)
+
+    def figures(self) -> tuple[list[float], list[float], list[float]]:
+        """Return drift, latency and our own share of it, turn by turn."""
+        turns = self.metrics.turns
+        return self.drift, [turn.latency for turn in turns], [turn.own for turn in turns]
+
+
+def converse(stage: Stage, say: Callable[[NDArray[np.int16]], object], minutes: float, speed: float = 1.0) -> Diary:
+    """Ask and listen, over and over, for so long by the microphone's clock; look around after each turn."""
+    diary, microphone = Diary(), stage.microphone
+    assert isinstance(microphone, BaseMicrophone)
+    sent = Count(stage)
+    until(lambda: sent.seconds > 0)
+    first, before = microphone.captured_at, sent.seconds
+    while (heard := (microphone.captured_at - first) * speed) < minutes * 60:
+        diary.drift.append(heard - (sent.seconds - before))
+        if heard > minutes * 60 * (1 + len(diary.memory)) / 4:
+            diary.memory.append((diary.turns, held()))
+        say(word(0.3, seed=diary.turns % 9))
+        diary.turns += 1
+        until(lambda: len(stage.agent.metrics.turns) == diary.turns, LIMIT)
+        until(lambda: stage.agent.state is AgentState.LISTENING, LIMIT)
+        stage.states.clear()
+        stage.said.clear()
+    diary.metrics = stage.agent.metrics
+    return diary
+
+
+def held() -> int:
+    """Return how many bytes the package holds, without the server."""
+    snapshot = tracemalloc.take_snapshot().filter_traces(OURS)
+    return sum(statistic.size for statistic in snapshot.statistics("filename"))
+
+
+def check(diary: Diary, stage: Stage, minutes: float) -> None:
+    """Compare the end with the beginning."""
+    speaker, third = stage.speaker, len(diary.drift) // 3
+    assert isinstance(speaker, BaseSpeaker)
+    early, late = (
+        [statistics.median(figures[part]) for figures in diary.figures()]
+        for part in (slice(third), slice(-third, None))
+    )
+    (turns, bytes_), (last_turns, last_bytes) = diary.memory[0], diary.memory[-1]
+    growth, more = last_bytes - bytes_, last_turns - turns
+    lines = [
+        f"{minutes:g} min, {diary.turns} turns, medians of the first and the last third in ms:",
+        f"drift {1000 * early[0]:.1f} -> {1000 * late[0]:.1f}, at most {1000 * max(map(abs, diary.drift)):.1f}",
+        f"latency {1000 * early[1]:.0f} -> {1000 * late[1]:.0f}; our own {1000 * early[2]:.1f} -> {1000 * late[2]:.1f}",
+        f"underruns {speaker.underruns}, overruns {stage.microphone.overruns}, {growth / 1000:+.0f} kB in {more} turns",
+    ]
+    print("\n" + "\n".join(lines))
+    assert max(map(abs, diary.drift)) < 0.1
+    assert abs(late[0] - early[0]) < BLOCK
+    assert late[1] < early[1] + 0.03
+    assert late[2] < early[2] + 0.02
+    assert (diary.metrics.interruptions, diary.metrics.reconnects) == (0, 0)
+    assert (speaker.underruns, stage.microphone.overruns) == (0, 0)
+    assert stage.errors == []
+    assert growth < AT_WORK + PER_TURN * more
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """Watch what memory is held."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+QUIET = {"record": False}  # a transcript of ten minutes is no small thing
+
+
+@pytest.mark.parametrize(
+    "minutes", [0.5, pytest.param(10.0, marks=[pytest.mark.soak, pytest.mark.timeout(400)])], ids=["sample", "whole"]
+)
+def test_on_recordings(traced: None, tmp_path: Path, minutes: float) -> None:
+    """Four times as fast as life."""
+    with FileSpeaker(tmp_path / "answers.wav", speed=4) as speaker:
+        with Stage(short, speed=4, speaker=speaker, server=QUIET) as stage:
+            diary = converse(stage, stage.microphone.say, minutes, speed=4)
+            check(diary, stage, minutes)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("minutes", [10.0])
+def test_on_a_card(traced: None, card: Card, minutes: float) -> None:
+    """In real time, through microphone and speaker; every answer is heard whole."""
+    with booth(card, short, server=QUIET) as place:
+        diary = converse(place.stage, place.say, minutes)
+        check(diary, place.stage, minutes)
+        lengths = [(end - begin) / RATE for begin, end in runs(place.heard.settle())]
+
+    assert len(lengths) == diary.turns
+    assert max(abs(length - ANSWER) for length in lengths) < 0.02
