@@ -6,23 +6,19 @@ import abc
 import math
 import threading
 import time
-import warnings
 from collections.abc import Iterator
-from types import TracebackType
-from typing import TypeVar
 
 from .. import pcm
 from ..waiting import Wait
 from ..wire_format import format_named
 from .blocks import Block, Blocks
 from .capture import Chunk
+from .closing import Closable
 
 __all__ = ["BaseMicrophone"]
 
-M = TypeVar("M", bound="BaseMicrophone")
 
-
-class BaseMicrophone(abc.ABC):
+class BaseMicrophone(Closable):
     """What all microphones have in common; :class:`.Microphone` is a device, :class:`.FileMicrophone` a recording.
 
     Threads:
@@ -204,23 +200,3 @@ class BaseMicrophone(abc.ABC):
             first, self._closed = not self._closed, True
         if first:
             self._stop()
-
-    @property
-    def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
-        return self._closed
-
-    def __enter__(self: M) -> M:  # noqa: PYI019 - Self needs 3.11
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_closed", True):
-            return
-        self.close()
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import abc
 import threading
 import time
-import warnings
-from types import TracebackType
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +13,12 @@ from .. import pcm
 from ..errors import AudioFormatError, DeviceError, TimedOut
 from ..waiting import Wait
 from ..wire_format import FORMATS, WireFormat, format_named
+from .closing import Closable
 from .heard import Entry, Heard, Ledger
 from .lane import Lane
 from .playback import Playback
 
 __all__ = ["BaseSpeaker"]
-
-S = TypeVar("S", bound="BaseSpeaker")
 
 _POLL = 0.001  # seconds between two looks for the card's answer: it may not be made to take a lock
 _ANSWER = 0.25  # seconds that the card has to answer; one that takes longer is dead
@@ -30,7 +26,7 @@ _DRAIN_POLL = 0.01  # seconds at most between two looks at how far the sound has
 _PCM = FORMATS["audio/pcm"]
 
 
-class BaseSpeaker(abc.ABC):
+class BaseSpeaker(Closable):
     """What all speakers have in common; :class:`.Speaker` is a sound device, :class:`.FileSpeaker` a recording.
 
     Threads:
@@ -72,8 +68,8 @@ class BaseSpeaker(abc.ABC):
     def _check(self) -> None:
         """Raise a ``DeviceError`` if the device is broken."""
 
-    def _wake(self) -> None:  # noqa: B027 - for those that sleep while there is nothing to do
-        """Note that there is something new to play."""
+    def _wake(self) -> None:
+        """Note that there is something new to play; for those that sleep while there is nothing to do."""
 
     @property
     @abc.abstractmethod
@@ -276,26 +272,6 @@ class BaseSpeaker(abc.ABC):
             with self._lock:
                 self._position()
                 self._stopped = True
-
-    @property
-    def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
-        return self._closed
-
-    def __enter__(self: S) -> S:  # noqa: PYI019 - Self needs 3.11
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_closed", True):
-            return
-        self.close()
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
 
     # -- below ---
 
