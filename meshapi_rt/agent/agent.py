@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from ..devices import AudioSink, AudioSource, Microphone, Speaker
+from ..devices import AudioSink, AudioSource, BaseMicrophone, Microphone, Speaker
 from ..errors import ConfigurationError, MeshAPIError, SessionClosed
 from ..message import RealtimeMessage
 from ..models import MODELS
@@ -231,6 +231,11 @@ class VoiceAgent:
         self._ears.start()
 
     def _make_ears(self, session: RealtimeSession, conductor: Conductor) -> Ears:
+        if isinstance(self._microphone, BaseMicrophone) and self._microphone.format != "audio/pcm":
+            raise ConfigurationError(
+                f"a voice agent listens to audio/pcm, and {self._microphone!r} gives {self._microphone.format}: make it"
+                " without format=, and the agent converts what the session wants"
+            )
         self._gate = self._make_gate()
         return Ears(
             session,

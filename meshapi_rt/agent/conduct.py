@@ -15,7 +15,7 @@ from ..retired import with_retired_names
 from ..session import RealtimeSession
 from ..wire_format import FORMATS, WireFormat
 from .ears import Ears
-from .floor import Floor, is_harmless
+from .floor import COMMIT_EMPTY, Floor, is_harmless
 from .metrics import Counts
 from .mouth import Cut, Mouth
 from .orders import Ended, Hush, Order, Press, Release, Released, Replace, Say
@@ -85,6 +85,7 @@ class Conduct:
         self._calls: set[str] = set()
         self._quiet_since: float | None = None  # since the recording is over and nothing happens
         self._recording_over = False
+        self._uncommitted = False  # the last turn may not be known to the server
         self.state = AgentState.STOPPED
         self.counts = Counts()
         self.stopwatch = Stopwatch()
@@ -94,6 +95,8 @@ class Conduct:
     def listen_with(self, ears: Ears) -> None:
         """Go on with a microphone, the first one or another."""
         self._recording_over = False
+        if self._ears is not None:
+            ears.take_over(self._ears)
         self._ears = ears
         self._configured()
 
@@ -168,6 +171,7 @@ class Conduct:
     def _press(self, _order: Press) -> None:
         self._interrupt(cancel=True)
         self._facts.user_speaks, self._facts.awaited = True, False
+        self._uncommitted = False
         if self._ears is not None:
             self._ears.press()
         self._tell_state()
@@ -189,6 +193,7 @@ class Conduct:
             if order.seconds:
                 self._floor.send({"type": "input_audio_buffer.clear"})
             return
+        self._uncommitted = True
         self._floor.send({"type": "input_audio_buffer.commit"})
         self._ask()
 
@@ -222,10 +227,9 @@ class Conduct:
 
     def silence(self, *, cancel: bool) -> bool:
         """Fall silent first, then tell the server (protocol.md 4.8); return whether there was something to cut off."""
-        was_busy = self._mouth.busy
+        active, was_busy = self._floor.active, self._mouth.busy
+        running = active is not None and self._mouth.wants(active)  # before what follows: nobody wants it then
         cuts = self._mouth.interrupt()
-        active = self._floor.active
-        running = active is not None and self._mouth.wants(active)
         self._mouth.drop([active])
         if cancel and (running or active is None):
             self._floor.leave()
@@ -263,6 +267,7 @@ class Conduct:
     def _refused(self, error: RealtimeError) -> None:
         if self._floor.refused(error, time.monotonic()):
             return
+        self._uncommitted = self._uncommitted and error.code != COMMIT_EMPTY
         if is_harmless(error) and self._floor.is_ours(error):
             self.counts.harmless += 1
             self.words.confirm(self._floor.item_of(error))
@@ -291,14 +296,16 @@ class Conduct:
         self._floor.forget_connection()
         self._mouth.all_done()
         if self._ears is not None:
-            self._ears.forget_connection()
+            self._ears.forget_connection(uncommitted=self._uncommitted)
         if not self._habits.key:
             self._facts.user_speaks = False
         restored = _inner(event, "restored").get("items") or ()
         items = self._session.conversation.items
         self._calls &= {item.call_id for item in items if item.call_id is not None and not item.lost}
         last = next(reversed(items), None)
-        if unanswered and last is not None and last.id in restored and last.role == "user":
+        if self._uncommitted:
+            self._facts.awaited = True  # the turn is said again first
+        elif unanswered and last is not None and last.id in restored and last.role == "user":
             self._ask()
         else:
             self._facts.awaited = bool(self._calls)
@@ -316,6 +323,10 @@ class Conduct:
 
     def _timeout(self, _event: Mapping[str, Any]) -> None:
         self._facts.awaited = True
+
+    def _committed(self, event: Mapping[str, Any]) -> None:
+        self._uncommitted = False
+        self._buffer_emptied(event)
 
     def _buffer_emptied(self, _event: Mapping[str, Any]) -> None:
         if not self._habits.key:
@@ -432,7 +443,7 @@ _HANDLERS: dict[str, Callable[[Conduct, Mapping[str, Any]], None]] = with_retire
         "input_audio_buffer.speech_stopped": Conduct._speech_stopped,
         "input_audio_buffer.timeout_triggered": Conduct._timeout,
         "input_audio_buffer.cleared": Conduct._buffer_emptied,
-        "input_audio_buffer.committed": Conduct._buffer_emptied,
+        "input_audio_buffer.committed": Conduct._committed,
         "conversation.item.added": Conduct._item_added,
         "response.created": Conduct._response_created,
         "response.output_item.added": Conduct._output_item_added,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -29,6 +30,7 @@ _LOOK = 0.25  # seconds at most between two looks at whether the key went up or 
 _BLOCK = 0.02  # seconds of a block of G.711
 _PCM = FORMATS["audio/pcm"]
 _TRACE = 3000  # blocks whose time is remembered: a minute
+_LONGEST_TURN = 120.0  # seconds of an open turn that are kept for another connection: 6 MB
 _numbers = itertools.count(1)
 
 
@@ -73,6 +75,8 @@ class Ears:
         self._clock = 0.0  # seconds of audio that the connection got
         self._trace: deque[tuple[float, float]] = deque(maxlen=_TRACE)  # that clock, and when it was heard
         self._wire = _PCM
+        self._turn: deque[tuple[bytes, float]] = deque()  # what was sent since the key went down
+        self._again = False  # it is to be sent again
         # The thread's:
         self._kept: deque[tuple[bytes, float]] = deque()
         self._kept_seconds = 0.0
@@ -100,7 +104,8 @@ class Ears:
     def press(self) -> None:
         """Send from now on, and what was said just before."""
         with self._lock:
-            self._down, self._up_at, self._sent = True, None, 0.0
+            self._down, self._up_at, self._sent, self._again = True, None, 0.0, False
+            self._turn.clear()
 
     def release(self, at: float) -> None:
         """Send what was said until then, and report."""
@@ -110,11 +115,27 @@ class Ears:
         if not self._thread.is_alive():
             self._report_release()
 
-    def forget_connection(self) -> None:
-        """Take note of another connection: it has heard nothing."""
+    def forget_connection(self, *, uncommitted: bool = False) -> None:
+        """Take note of another connection: it has heard nothing, so what was said while the key is down is sent again.
+
+        Args:
+            uncommitted: Likewise of the last turn, though the key is up; it is reported again.
+        """
         with self._lock:
             self._clock = self._sent = 0.0
             self._trace.clear()
+            if uncommitted and not self._down:
+                self._down, self._up_at = True, -math.inf
+            self._again = self._down
+        if not self._thread.is_alive():
+            self._report_release()
+
+    def take_over(self, other: Ears) -> None:
+        """Go on where another microphone ended, on the same connection; before the start."""
+        with other._lock, self._lock:
+            self._down, self._up_at, self._sent = other._down, other._up_at, other._sent
+            self._clock, self._turn, self._again = other._clock, other._turn, other._again
+            self._trace = other._trace
 
     def heard_at(self, ms: float) -> float | None:
         """Return when something was said that lies so far into the audio of this connection; ``None`` if unknown."""
@@ -144,6 +165,10 @@ class Ears:
 
     def _listen(self) -> bool:
         """Take a block; false at the end."""
+        if self._again:
+            self._resend()
+            if self._up_at == -math.inf:
+                self._report_release()
         try:
             block = self._source.read(_LOOK, self._over)
         except TimedOut:
@@ -179,7 +204,20 @@ class Ears:
         while self._kept and self._kept_seconds - _seconds(self._kept[0][0]) >= self._preroll:
             self._kept_seconds -= _seconds(self._kept.popleft()[0])
 
+    def _resend(self) -> None:
+        """Say an open turn again, to a connection that may have heard some of its end."""
+        with self._lock:
+            turn, self._turn, self._again = self._turn, deque(), False
+        try:
+            self._session.send({"type": "input_audio_buffer.clear"})
+        except TimedOut as exc:
+            log.warning("the input buffer was not cleared: %s", exc)
+        for block, ended in turn:
+            self._send(block, ended)
+
     def _report_release(self) -> None:
+        if self._again:
+            self._resend()
         with self._lock:
             if not self._down or self._up_at is None:
                 return
@@ -194,6 +232,8 @@ class Ears:
             self._sent += seconds
             self._clock += seconds
             self._trace.append((self._clock, ended))
+            if self._down:
+                self._remember(block, ended)
         try:
             if wire is _PCM:
                 self._session.send_audio(block)
@@ -201,6 +241,12 @@ class Ears:
                 self._send_coded(block, ended, wire)
         except TimedOut as exc:
             log.warning("the session took no audio: %s", exc)
+
+    def _remember(self, block: bytes, ended: float) -> None:
+        assert self._lock.locked()
+        self._turn.append((block, ended))
+        while ended - self._turn[0][1] > _LONGEST_TURN:
+            self._turn.popleft()
 
     def _send_coded(self, block: bytes, ended: float, wire: WireFormat) -> None:
         if wire is not self._blocks_wire:

@@ -10,17 +10,15 @@ from typing import Any
 from ..errors import MeshAPIError, RealtimeError, TimedOut
 from ..session import RealtimeSession
 
-__all__ = ["Floor", "is_harmless"]
+__all__ = ["COMMIT_EMPTY", "Floor", "is_harmless"]
 
 log = logging.getLogger("meshapi_rt")
 
 _BUSY = "conversation_already_has_active_response"
 _NOT_ACTIVE = "response_cancel_not_active"
-_COMMIT_EMPTY = "input_audio_buffer_commit_empty"
+COMMIT_EMPTY = "input_audio_buffer_commit_empty"
 # protocol.md 1.9: races to be expected. The message tells the truncations apart, whose codes are common ones.
-_HARMLESS_CODES = frozenset(
-    {_NOT_ACTIVE, _COMMIT_EMPTY, "item_truncate_invalid_item_id", "item_delete_invalid_item_id"}
-)
+_HARMLESS_CODES = frozenset({_NOT_ACTIVE, COMMIT_EMPTY, "item_truncate_invalid_item_id", "item_delete_invalid_item_id"})
 _HARMLESS_WORDS = ("is already shorter than", "Only model output audio messages can be truncated")
 _REMEMBERED = 256  # events whose refusal may still come
 _SEND_SECONDS = 10.0

@@ -176,7 +176,7 @@ def test_two_items_one_heard() -> None:
     first, second, *_ = (event["item"]["id"] for event in stage.told("response.output_item.added"))
     assert [event["item_id"] for event in stage.sent("conversation.item.truncate")] == [first]
     assert [event["item_id"] for event in stage.sent("conversation.item.delete")] == [second]
-    assert stage.told("error") == []
+    assert stage.errors == []
 
 
 def test_the_mirror_keeps_what_was_heard() -> None:
