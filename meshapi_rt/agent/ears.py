@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -77,6 +76,7 @@ class Ears:
         self._wire = _PCM
         self._turn: deque[tuple[bytes, float]] = deque()  # what was sent since the key went down
         self._again = False  # it is to be sent again
+        self._whole = False  # likewise, and reported: the key is up
         # The thread's:
         self._kept: deque[tuple[bytes, float]] = deque()
         self._kept_seconds = 0.0
@@ -104,7 +104,8 @@ class Ears:
     def press(self) -> None:
         """Send from now on, and what was said just before."""
         with self._lock:
-            self._down, self._up_at, self._sent, self._again = True, None, 0.0, False
+            self._down, self._up_at, self._sent = True, None, 0.0
+            self._again = self._whole = False
             self._turn.clear()
 
     def release(self, at: float) -> None:
@@ -124,18 +125,17 @@ class Ears:
         with self._lock:
             self._clock = self._sent = 0.0
             self._trace.clear()
-            if uncommitted and not self._down:
-                self._down, self._up_at = True, -math.inf
-            self._again = self._down
+            self._whole = uncommitted and not self._down
+            self._again = self._down or self._whole
         if not self._thread.is_alive():
-            self._report_release()
+            self._resend()
 
     def take_over(self, other: Ears) -> None:
         """Go on where another microphone ended, on the same connection; before the start."""
         with other._lock, self._lock:
             self._down, self._up_at, self._sent = other._down, other._up_at, other._sent
-            self._clock, self._turn, self._again = other._clock, other._turn, other._again
-            self._trace = other._trace
+            self._turn, self._again, self._whole = other._turn, other._again, other._whole
+            self._clock, self._trace = other._clock, other._trace
 
     def heard_at(self, ms: float) -> float | None:
         """Return when something was said that lies so far into the audio of this connection; ``None`` if unknown."""
@@ -165,10 +165,7 @@ class Ears:
 
     def _listen(self) -> bool:
         """Take a block; false at the end."""
-        if self._again:
-            self._resend()
-            if self._up_at == -math.inf:
-                self._report_release()
+        self._resend()
         try:
             block = self._source.read(_LOOK, self._over)
         except TimedOut:
@@ -205,19 +202,25 @@ class Ears:
             self._kept_seconds -= _seconds(self._kept.popleft()[0])
 
     def _resend(self) -> None:
-        """Say an open turn again, to a connection that may have heard some of its end."""
+        """Say a turn again where that is due, to a connection that may have heard some of its end."""
         with self._lock:
-            turn, self._turn, self._again = self._turn, deque(), False
+            again, whole, turn = self._again, self._whole, tuple(self._turn)
+            self._again = self._whole = False
+            if again:
+                self._sent = 0.0
+        if not again:
+            return
         try:
             self._session.send({"type": "input_audio_buffer.clear"})
         except TimedOut as exc:
             log.warning("the input buffer was not cleared: %s", exc)
         for block, ended in turn:
-            self._send(block, ended)
+            self._deliver(block, ended)
+        if whole:
+            self._released(self._sent)
 
     def _report_release(self) -> None:
-        if self._again:
-            self._resend()
+        self._resend()
         with self._lock:
             if not self._down or self._up_at is None:
                 return
@@ -227,13 +230,19 @@ class Ears:
 
     def _send(self, block: bytes, ended: float) -> None:
         with self._lock:
+            if self._down:
+                self._turn.append((block, ended))
+                while ended - self._turn[0][1] > _LONGEST_TURN:
+                    self._turn.popleft()
+        self._deliver(block, ended)
+
+    def _deliver(self, block: bytes, ended: float) -> None:
+        with self._lock:
             wire = self._wire
             seconds = _seconds(block)
             self._sent += seconds
             self._clock += seconds
             self._trace.append((self._clock, ended))
-            if self._down:
-                self._remember(block, ended)
         try:
             if wire is _PCM:
                 self._session.send_audio(block)
@@ -241,12 +250,6 @@ class Ears:
                 self._send_coded(block, ended, wire)
         except TimedOut as exc:
             log.warning("the session took no audio: %s", exc)
-
-    def _remember(self, block: bytes, ended: float) -> None:
-        assert self._lock.locked()
-        self._turn.append((block, ended))
-        while ended - self._turn[0][1] > _LONGEST_TURN:
-            self._turn.popleft()
 
     def _send_coded(self, block: bytes, ended: float, wire: WireFormat) -> None:
         if wire is not self._blocks_wire:
