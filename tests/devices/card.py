@@ -125,7 +125,7 @@ class Sink:
             source.write(samples.tobytes())
             source.seek(0)
             player = subprocess.Popen(["pacat", "-d", self.name, *arguments], stdin=source)
-        self._players.append(player)
+        self._players = [one for one in self._players if one.poll() is None] + [player]
         return player
 
     def unplug(self) -> None:
