@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ..devices import AudioSink, AudioSource, BaseMicrophone, Microphone, Speaker
@@ -16,11 +15,12 @@ from ..models import MODELS
 from ..session import RealtimeSession
 from ..shapes import NOT_GIVEN, NotGiven
 from ..waiting import Wait
-from .conduct import Conduct, Habits, Listener
+from .conduct import Conduct
 from .conductor import Conductor
 from .ears import Ears
 from .gate import EchoGate, Gate
-from .herald import Herald
+from .habits import Habits, not_negative
+from .herald import Herald, Listener
 from .metrics import AgentMetrics
 from .mouth import Mouth
 from .orders import Ended, Hush, Press, Release, Released, Replace, Say
@@ -123,19 +123,11 @@ class VoiceAgent:
         self._settings: dict[str, Any] = {"instructions": instructions, "voice": voice, "transcription": transcription}
         if transcription is NOT_GIVEN and on_transcript is not None:
             self._settings["transcription"] = _TRANSCRIPTION
-        self._settings["turn_detection"] = _turn_detection(turn)
-        detection = self._settings["turn_detection"]
-        self._habits = Habits(
-            key=detection is None,
-            interrupts=detection is None or detection.get("interrupt_response") is not False,
-            answers=detection is not None and detection.get("create_response") is not False,
-            linger=_not_negative("linger", linger),
-        )
-        self._preroll = _not_negative("preroll_ms", preroll_ms) / 1000
+        self._habits = Habits.of(turn, linger)
+        self._settings["turn_detection"] = self._habits.detection
+        self._preroll = not_negative("preroll_ms", preroll_ms) / 1000
         self._tools = tools
         self._model = model
-        self._on_state, self._on_transcript, self._on_error = on_state, on_transcript, on_error
-        self._on_message = on_message
         self._gate_rules = echo_gate
         # Guards _began, _stopped and _talking. Held for looking and changing only.
         self._lock = threading.Lock()
@@ -147,6 +139,9 @@ class VoiceAgent:
         self._gate: Gate | None = None
         self._mouth: Mouth | None = None
         self._herald = Herald()
+        self._listener = Listener(
+            self._herald, on_state=on_state, on_transcript=on_transcript, on_error=on_error, on_message=on_message
+        )
         self._own: list[Any] = []  # what is to be closed at the end
         self._sink = speaker if speaker is not None else self._owned(Speaker())
         try:
@@ -216,13 +211,7 @@ class VoiceAgent:
 
     def _begin(self, session: RealtimeSession) -> None:
         self._mouth = Mouth(self._sink)
-        listener = Listener(
-            state=self._tell_state,
-            utterance=self._tell_utterance,
-            error=self._tell_error,
-            message=None if self._on_message is None else self._tell_message,
-        )
-        self._conduct = Conduct(session, self._mouth, self._habits, listener)
+        self._conduct = Conduct(session, self._mouth, self._habits, self._listener)
         conductor = Conductor(session, self._conduct)
         self._ears = self._make_ears(session, conductor)
         self._conduct.listen_with(self._ears)
@@ -412,41 +401,3 @@ class VoiceAgent:
 
     def __repr__(self) -> str:
         return f"<VoiceAgent, {self.state.value}>"
-
-    # -- telling ---
-
-    def _tell_state(self, state: AgentState) -> None:
-        if self._on_state is not None:
-            self._herald.tell(partial(self._on_state, state))
-
-    def _tell_utterance(self, utterance: Utterance) -> None:
-        if self._on_transcript is not None:
-            self._herald.tell(partial(self._on_transcript, utterance))
-
-    def _tell_error(self, error: MeshAPIError) -> bool:
-        if self._on_error is None:
-            return False
-        self._herald.tell(partial(self._on_error, error))
-        return True
-
-    def _tell_message(self, message: RealtimeMessage) -> None:
-        assert self._on_message is not None
-        self._herald.tell(partial(self._on_message, message))
-
-
-def _turn_detection(turn: object) -> dict[str, Any] | None:
-    if turn == "push_to_talk":
-        return None
-    if turn in ("server_vad", "semantic_vad"):
-        return {"type": turn, "create_response": True, "interrupt_response": True}
-    if isinstance(turn, Mapping) and turn.get("type") in ("server_vad", "semantic_vad"):
-        return dict(turn)
-    raise ConfigurationError(
-        f'turn must be "server_vad", "semantic_vad", "push_to_talk" or a turn_detection mapping, not {turn!r}'
-    )
-
-
-def _not_negative(name: str, value: object) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value < 1e6:
-        raise ConfigurationError(f"{name} must be a number, 0 or more; not {value!r}")
-    return float(value)

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
 from ..errors import DeviceError, MeshAPIError, RealtimeError
 from ..message import RealtimeMessage
 from ..retired import with_retired_names
@@ -16,46 +14,20 @@ from ..session import RealtimeSession
 from ..wire_format import FORMATS, WireFormat
 from .ears import Ears
 from .floor import COMMIT_EMPTY, Floor, is_harmless
+from .habits import Habits
+from .herald import Listener
 from .metrics import Counts
 from .mouth import Cut, Mouth
 from .orders import Ended, Hush, Order, Press, Release, Released, Replace, Say
 from .states import AgentState, Facts
 from .stenographer import Stenographer
 from .stopwatch import Stopwatch
-from .utterances import Utterance
 
-__all__ = ["Conduct", "Habits", "Listener"]
+__all__ = ["Conduct"]
 
 log = logging.getLogger("meshapi_rt")
 
 _SHORTEST = 0.1  # seconds that a server takes as a turn (protocol.md 1.5, O)
-
-
-@attrs.frozen(kw_only=True)
-class Habits:
-    """How turns are taken.
-
-    Attributes:
-        key: The user holds a key to speak; else the server hears turns.
-        interrupts: Whether speech cuts an answer off.
-        answers: Whether the server answers a turn by itself.
-        linger: Seconds of quiet behind the end of a recording after which all is over.
-    """
-
-    key: bool
-    interrupts: bool
-    answers: bool
-    linger: float
-
-
-@attrs.frozen(kw_only=True)
-class Listener:
-    """Who is told; each call returns at once."""
-
-    state: Callable[[AgentState], object]
-    utterance: Callable[[Utterance], object]
-    error: Callable[[MeshAPIError], bool]  # false: nobody takes it
-    message: Callable[[RealtimeMessage], object] | None = None
 
 
 class Conduct:
@@ -114,8 +86,7 @@ class Conduct:
 
     def take(self, message: RealtimeMessage) -> None:
         """Take in a message of the server."""
-        if self._listener.message is not None:
-            self._listener.message(message)
+        self._listener.message(message)
         event = message.outline or {}
         if message.error is not None:
             self._refused(message.error)

@@ -7,8 +7,14 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 
-__all__ = ["Herald"]
+from ..errors import MeshAPIError
+from ..message import RealtimeMessage
+from .states import AgentState
+from .utterances import Utterance
+
+__all__ = ["Herald", "Listener"]
 
 log = logging.getLogger("meshapi_rt")
 
@@ -51,3 +57,50 @@ def _call(call: Callable[[], object]) -> None:
         call()
     except Exception:
         log.exception("a callback of a voice agent failed")
+
+
+class Listener:
+    """The user, who hears of some things and not of others; each call returns at once.
+
+    Args:
+        herald: Who tells.
+        on_state: As given to the agent; likewise the others.
+        on_transcript: Of utterances.
+        on_error: Of what did not end the session.
+        on_message: Of messages of the server.
+    """
+
+    def __init__(
+        self,
+        herald: Herald,
+        *,
+        on_state: Callable[[AgentState], object] | None,
+        on_transcript: Callable[[Utterance], object] | None,
+        on_error: Callable[[MeshAPIError], object] | None,
+        on_message: Callable[[RealtimeMessage], object] | None,
+    ) -> None:
+        self._herald = herald
+        self._on_state, self._on_transcript, self._on_error = on_state, on_transcript, on_error
+        self._on_message = on_message
+
+    def state(self, state: AgentState) -> None:
+        """Tell what the agent does now."""
+        if self._on_state is not None:
+            self._herald.tell(partial(self._on_state, state))
+
+    def utterance(self, utterance: Utterance) -> None:
+        """Tell what somebody says."""
+        if self._on_transcript is not None:
+            self._herald.tell(partial(self._on_transcript, utterance))
+
+    def error(self, error: MeshAPIError) -> bool:
+        """Tell what went wrong; false: nobody takes it."""
+        if self._on_error is None:
+            return False
+        self._herald.tell(partial(self._on_error, error))
+        return True
+
+    def message(self, message: RealtimeMessage) -> None:
+        """Tell what the server says."""
+        if self._on_message is not None:
+            self._herald.tell(partial(self._on_message, message))
