@@ -301,7 +301,8 @@ class VoiceAgent:
     def talk(self) -> Iterator[None]:
         """Hold the key: what is said inside ``with agent.talk():`` is a turn. It cuts off an answer that is heard.
 
-        Less than 100 ms is no turn. Any thread, one at a time.
+        Less than 100 ms is no turn. Any thread, one at a time. Where the session reconnects meanwhile, the turn so
+        far is said again on the new connection, its last two minutes at most.
 
         Raises:
             ConfigurationError: The agent takes turns by voice, is not running, or the key is held already.

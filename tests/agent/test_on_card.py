@@ -7,6 +7,7 @@ sound now and then, which the devices count: such a try says nothing, and is mad
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -127,6 +128,9 @@ def test_barge_in(card: Card, rounds: int) -> None:
         if not troubled:
             break
 
+    print(
+        f"{len(off)} answers, off by {statistics.median(off):.2f} ms (p50), {off[-2]:.2f} ms, {off[-1]:.2f} ms (most)"
+    )
     assert metrics.interruptions == rounds
     assert refused == []
     assert off[int(len(off) * 0.95) - 1] <= 20, off
