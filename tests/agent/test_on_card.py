@@ -108,34 +108,40 @@ def differences(place: Booth) -> list[float]:
 
 
 ANSWER = 2.5  # seconds
+NO_CLICK = jump(at_card(tone(0.5))) + 8000 / (RATE * FADE)  # the signal's own steps, and those of a fade
+
+
+def conversation(card: Card, seed: int) -> list[float]:
+    """Interrupt five answers; return the differences in ms."""
+    for _ in range(TRIES):
+        with booth(card, lambda _turn: [Audio(tone(ANSWER), "words " * 20)], latency=0.03) as place:
+            interrupt(place, 5, random.Random(seed))
+            place.heard.settle()
+            clicks = jump(place.heard.samples)
+            if not place.troubled and clicks <= NO_CLICK:  # a sound server that comes too late tells only by a click
+                break
+
+    assert place.stage.agent.metrics.interruptions == 5
+    assert place.stage.told("error") == []
+    assert clicks <= NO_CLICK
+    return differences(place)
 
 
 @pytest.mark.parametrize(
-    "rounds", [5, pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(500)])], ids=["sample", "whole"]
+    "count", [1, pytest.param(12, marks=[pytest.mark.soak, pytest.mark.timeout(500)])], ids=["sample", "whole"]
 )
-def test_barge_in(card: Card, rounds: int) -> None:
+def test_barge_in(card: Card, count: int) -> None:
     """What the server is told of a cut answer is what the card was heard to play of it.
 
     How far an item was heard comes from the card's own clock: each block handed to it says when it will sound, and
     at the cut everything handed over counts as heard up to the fade. The recording knows nothing of that.
     """
-    for _ in range(TRIES):
-        with booth(card, lambda _turn: [Audio(tone(ANSWER), "words " * 20)], latency=0.03) as place:
-            interrupt(place, rounds, random.Random(rounds))
-            place.heard.settle()
-            off, metrics, troubled = sorted(differences(place)), place.stage.agent.metrics, place.troubled
-            refused, clicks = place.stage.told("error"), jump(place.heard.samples)
-        if not troubled:
-            break
+    off = sorted(difference for seed in range(count) for difference in conversation(card, seed))
 
-    print(
-        f"{len(off)} answers, off by {statistics.median(off):.2f} ms (p50), {off[-2]:.2f} ms, {off[-1]:.2f} ms (most)"
-    )
-    assert metrics.interruptions == rounds
-    assert refused == []
-    assert off[int(len(off) * 0.95) - 1] <= 20, off
+    p95 = off[round(len(off) * 0.95) - 1]
+    print(f"{len(off)} answers, off by {statistics.median(off):.2f} ms (p50), {p95:.2f} (p95), {off[-1]:.2f} (most)")
+    assert p95 <= 20, off
     assert off[-1] <= 60, off
-    assert clicks <= jump(at_card(tone(0.5))) + 8000 / (RATE * FADE)
 
 
 # -- without headphones ---
