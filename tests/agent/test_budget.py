@@ -195,14 +195,19 @@ def test_our_own_share_of_a_turn() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(240)
 def test_our_own_share_of_every_turn() -> None:
-    """The same of 95 turns of a hundred, where nothing else runs."""
+    """The same of 95 turns of a hundred, where nothing else runs.
+
+    A key that goes up within 5 ms before the end of a block is known to the microphone's reader only with the next
+    one: that block is allowed for.
+    """
     tries = []
     for _ in range(TRIES):
         tries.append(converse(40).own)
-        if tries[-1][37] < BUDGET:
+        if tries[-1][37] < BUDGET + BLOCK:
             break
 
-    assert tries[-1][37] < BUDGET, tries
+    assert statistics.median(tries[-1]) < BUDGET, tries
+    assert tries[-1][37] < BUDGET + BLOCK, tries
 
 
 def test_the_metrics_are_the_truth() -> None:
