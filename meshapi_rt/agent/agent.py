@@ -318,7 +318,10 @@ class VoiceAgent:
         try:
             yield
         finally:
-            conductor.order(Release(time.monotonic()))
+            up = time.monotonic()
+            conductor.order(Release(up))
+            if self._ears is not None:  # at once, too: the block that covers this moment may be the next
+                self._ears.release(up)
             with self._lock:
                 self._talking = False
 

@@ -195,19 +195,14 @@ def test_our_own_share_of_a_turn() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(240)
 def test_our_own_share_of_every_turn() -> None:
-    """The same of 95 turns of a hundred, where nothing else runs.
-
-    A key that goes up within 5 ms before the end of a block is known to the microphone's reader only with the next
-    one: that block is allowed for.
-    """
+    """The same of 95 turns of a hundred, where nothing else runs."""
     tries = []
     for _ in range(TRIES):
         tries.append(converse(40).own)
-        if tries[-1][37] < BUDGET + BLOCK:
+        if tries[-1][37] < BUDGET:
             break
 
-    assert statistics.median(tries[-1]) < BUDGET, tries
-    assert tries[-1][37] < BUDGET + BLOCK, tries
+    assert tries[-1][37] < BUDGET, tries
 
 
 def test_the_metrics_are_the_truth() -> None:
