@@ -207,7 +207,7 @@ class MeshAPI:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<MeshAPI {self._base_url}, {len(self.sessions)} open sessions>"
+        return f"<MeshAPI {self._base_url.partition('?')[0]}, {len(self.sessions)} open sessions>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client holds a token and is not pickled: make one in the other process")

@@ -39,9 +39,11 @@ def realtime_url(base_url: str, query: Mapping[str, str], *, allow_insecure: boo
         raise ConfigurationError("base_url must hold no user name or password: give the token as token=")
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or not host or re.search(r"[\s\x00-\x1f]", base_url):
-        raise ConfigurationError(f"base_url must look like https://host[:port][/path], not {base_url!r}")
+        # What stands in its place may be the token.
+        seen = "another scheme" if scheme is None else "white space" if host else "no host"
+        raise ConfigurationError(f"base_url must look like https://host[:port][/path]; this one has {seen}")
     if port == 0:
-        raise ConfigurationError(f"base_url names the port 0, which nothing can listen on: {base_url!r}")
+        raise ConfigurationError(f"base_url names the port 0, which nothing can listen on, of {host}")
     if scheme == "ws" and not (allow_insecure or is_loopback(host)):
         raise ConfigurationError(
             f"a connection to {host} without TLS would show the token to everybody on the way: use https://, or "

@@ -532,6 +532,15 @@ def test_a_password_in_the_base_url_is_not_shown() -> None:
     assert "pa55word" not in str(caught.value)
 
 
+def test_a_token_in_place_of_the_base_url_is_not_shown() -> None:
+    """They are easily mixed up."""
+    for mistaken in (TOKEN, f"https://{TOKEN} ", f"wss:{TOKEN}"):
+        with pytest.raises(ValueError, match="must look like") as caught:
+            MeshAPI("https://api.meshapi.ai", mistaken)
+        assert TOKEN not in str(caught.value)
+    assert TOKEN not in repr(MeshAPI(TOKEN, f"https://api.meshapi.ai?token={TOKEN}"))
+
+
 def dripping(line: Line) -> None:
     """Send the answer a byte at a time, each in time, all together never."""
     line.read_request()

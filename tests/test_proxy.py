@@ -134,6 +134,14 @@ def test_a_proxy_that_does_not_help(script: Callable[[Line], Any], says: str) ->
         assert "pa55word" not in f"{caught.value} {client!r}"
 
 
+@pytest.mark.parametrize("given", ["http://user:pa55/word@127.0.0.1:80", "user:pa55#word@127.0.0.1"])
+def test_a_password_that_is_not_escaped(given: str) -> None:
+    """What breaks the proxy's URL in two is told, and not shown."""
+    with pytest.raises(ValueError, match="% escapes") as caught:
+        MeshAPI(TOKEN, "http://127.0.0.1:9", proxy=given).realtime.connect(model="m")
+    assert "pa55" not in str(caught.value)
+
+
 def test_a_dead_proxy() -> None:
     """It is named as the proxy, not as the server."""
     with socket.create_server(("127.0.0.1", 0)) as free:

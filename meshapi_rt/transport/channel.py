@@ -133,6 +133,18 @@ class TLSChannel(Channel):
             return True
         return False
 
+    @property
+    def version(self) -> str:
+        """The version of TLS that was agreed on, such as ``TLSv1.3``."""
+        return self._tls.version() or ""
+
+    @property
+    def certificate(self) -> bytes:
+        """The server's certificate in its DER form, whether or not it was verified."""
+        der = self._tls.getpeercert(binary_form=True)
+        assert der is not None  # a server always has one
+        return der
+
     def read_into(self, view: memoryview) -> int | None:
         """Receive what is there: whole TLS records (16 KiB at most each) until the view is full or none is left."""
         if self._drained:

@@ -31,7 +31,7 @@ from ..waiting import Deadline, Wait
 from .channel import Channel, TLSChannel
 from .http_head import pause, read_response
 
-__all__ = ["Proxy", "default_context", "dial", "find_proxy"]
+__all__ = ["Proxy", "default_context", "dial", "find_proxy", "resolve"]
 
 _STAGGER = 0.25  # seconds before the next address is tried beside one that has not answered (RFC 8305)
 _resolver_numbers = itertools.count(1)
@@ -53,8 +53,11 @@ class Proxy:
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port, user = parts.hostname, parts.port, parts.username
-        except ValueError as exc:
-            raise ConfigurationError(f"the proxy's address cannot be read: {exc}") from None
+        except ValueError:  # whose text may hold a part of the password
+            raise ConfigurationError(
+                "the proxy's address cannot be read: write http://host:port or http://user:password@host:port, with % "
+                "escapes for special characters in the password"
+            ) from None
         if parts.scheme != "http":
             raise ConfigurationError(
                 f"only http:// proxies are supported, not {parts.scheme}://: name an HTTP proxy that takes CONNECT"
@@ -140,7 +143,7 @@ def dial(
     """
     to = (proxy.host, proxy.port) if proxy else (host, port)
     what = f"the proxy {to[0]}:{to[1]}" if proxy else f"{host}:{port}"
-    sock = _connect_any(_resolve(*to, wait), what, wait)
+    sock = _connect_any(resolve(*to, wait), what, wait)
     try:
         if proxy:
             _tunnel(Channel(sock), proxy, host, port, wait)
@@ -153,7 +156,12 @@ def dial(
 # -- names ---
 
 
-def _resolve(host: str, port: int, wait: Wait) -> list[_Address]:
+def resolve(host: str, port: int, wait: Wait) -> list[_Address]:
+    """Look a name up, on a thread that is left behind where that takes longer than *wait*.
+
+    Raises:
+        ConnectError: Nobody knows it; likewise ``ConnectTimeout`` and ``Cancelled``.
+    """
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -89,12 +89,8 @@ class Route:
     def _choose_proxy(self, _wait: Wait) -> Finding:
         try:
             self._proxy = dialling.find_proxy(self._host, self._port, secure=self._secure, given=None)
-        except ConfigurationError:  # which may show a part of what was taken for a port: of the password
-            return fail(
-                "the environment names a proxy that cannot be used (https_proxy, http_proxy or all_proxy): write "
-                "http://host:port or http://user:password@host:port, with % escapes for special characters in the "
-                "password, and name no other kind than an HTTP proxy"
-            )
+        except ConfigurationError as exc:
+            return fail(f"{exc} (in https_proxy, http_proxy or all_proxy)")
         if self._proxy is None:
             return ok(f"none{self._why_no_proxy()}", proxy=None)
         where = f"{self._proxy.host}:{self._proxy.port}"
@@ -120,7 +116,7 @@ class Route:
         if _is_address(host):
             return ok(f"{host} is an address: there is nothing to look up", addresses=[host])
         began = time.monotonic()
-        found = [str(address[3][0]) for address in dialling._resolve(host, port, wait)]
+        found = [str(address[3][0]) for address in dialling.resolve(host, port, wait)]
         took = time.monotonic() - began
         whose = "the proxy " if self._proxy else ""
         told = f"{whose}{host} is {', '.join(found[:4])}{' and more' if len(found) > 4 else ''}, after {_ms(took)}"
@@ -148,7 +144,7 @@ class Route:
                 return self._why_refused(exc, wait)
             raise
         try:
-            version = channel._tls.version()
+            version = channel.version
             certificate = _certificate(channel)
             skew = self._skew(channel, wait)
         finally:
@@ -220,9 +216,7 @@ def _is_address(host: str) -> bool:
 
 
 def _certificate(channel: TLSChannel) -> Certificate:
-    der = channel._tls.getpeercert(binary_form=True)
-    assert der is not None  # a server always has one
-    return Certificate.read(der)
+    return Certificate.read(channel.certificate)
 
 
 def _facts(certificate: Certificate) -> dict[str, object]:
