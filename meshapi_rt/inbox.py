@@ -53,6 +53,11 @@ class Inbox:
 
     The reader puts; any thread gets; each message goes to one of them. It is bounded in bytes of wire text: the
     reader is told after every batch whether to stop reading, so a batch always finds room.
+
+    Attributes:
+        ended: How the session ended; ``None`` while it has not.
+        peak: The most messages that ever waited.
+        beyond: Messages put when there was no room, because a call waited.
     """
 
     def __init__(self, limit: int) -> None:
@@ -67,10 +72,10 @@ class Inbox:
         self._returns = 0  # how often one did
         # What that was at the last look, and when it was new: how many messages had been put, and the time.
         self._looked = (0, 0, -math.inf)
-        self._end: MeshAPIError | None = None
+        self.ended: MeshAPIError | None = None
         self._streams: weakref.WeakSet[Watcher] | tuple[()] = ()  # made for the first: it is large
         self.peak = 0
-        self.beyond = 0  # messages put when there was no room, because a call waited
+        self.beyond = 0
 
     def _make_lock(self) -> None:
         # Guards everything here but _messages: what is done with a deque is atomic. Held for bookkeeping only.
@@ -84,7 +89,7 @@ class Inbox:
         """Append messages and wake consumers; after the end they are dropped. Tell whether the reader should pause."""
         sizes = [_OVERHEAD + len(one.text if one.text is not None else one.audio or b"") for one in messages]
         with self._lock:
-            if self._end is not None:
+            if self.ended is not None:
                 return False
             self._messages.extend(messages)
             self._sizes.extend(sizes)
@@ -123,7 +128,7 @@ class Inbox:
 
     def _must_wait(self, room: int) -> bool:
         assert self._lock.locked()
-        return self._end is None and not self._calls and self._settled() > room
+        return self.ended is None and not self._calls and self._settled() > room
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait for consumers to take half of it, for a call, or for the end; the reader only. False after *timeout*."""
@@ -165,16 +170,16 @@ class Inbox:
     def orphan(self, end: MeshAPIError) -> None:
         """End it in a forked child, whose lock may be held by a thread that does not exist there."""
         self._make_lock()
-        self._end = self._end or end
+        self.ended = self.ended or end
         for stream in list(self._streams):
-            stream.orphan(self._end)
+            stream.orphan(self.ended)
 
     def end(self, end: MeshAPIError) -> bool:
         """Set how the session ended, once; wakes everybody. Tells whether it was the first to do so."""
         with self._lock:
-            if self._end is not None:
+            if self.ended is not None:
                 return False
-            self._end = end
+            self.ended = end
             streams = list(self._streams)
         self._stalled.wake()
         self.wake()
@@ -189,11 +194,6 @@ class Inbox:
         self._receiver = threading.get_ident()
         self._returns += 1
 
-    @property
-    def ended(self) -> MeshAPIError | None:
-        """How the session ended; ``None`` while it has not."""
-        return self._end
-
     def __len__(self) -> int:
         return len(self._messages)
 
@@ -203,7 +203,7 @@ class Inbox:
             if isinstance(self._streams, tuple):
                 self._streams = weakref.WeakSet()
             self._streams.add(stream)
-            end = self._end
+            end = self.ended
         if end is not None:
             stream.tell_end(end)
 
@@ -231,7 +231,7 @@ class Inbox:
             while True:
                 if stream is not None and stream.closed:
                     return None
-                ended = self._end is not None  # asked first: nothing is put after the end
+                ended = self.ended is not None  # asked first: nothing is put after the end
                 message = self.take()
                 if message is not None or ended:
                     return message

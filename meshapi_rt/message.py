@@ -1,22 +1,20 @@
-"""``RealtimeMessage``, how a frame becomes one, and how an event becomes the text of a frame."""
+"""``RealtimeMessage``, and how an event becomes the text of a frame."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from .codecs import chosen
 from .errors import EventError, RealtimeError
-from .retired import AUDIO_DELTAS
 
 if TYPE_CHECKING:
     from .event_types import ServerEvent
 
-__all__ = ["RealtimeMessage", "decode_binary", "decode_text", "encode_append", "encode_event", "event_object"]
+__all__ = ["RealtimeMessage", "encode_append", "encode_event", "event_object"]
 
 
 @attrs.define(repr=False, eq=False)
@@ -73,135 +71,6 @@ class RealtimeMessage:
         if self.error is not None:
             facts.append(f"code {self.error.code!r}")
         return f"<RealtimeMessage {', '.join(facts)}>"
-
-
-_DIRECT_FROM = 1024  # characters; below that a parse of the whole text is as fast
-_DIRECT_WITHIN = 1000  # characters in which the delta of an audio event begins
-_DELTAS = ('"delta":"', '"delta": "')
-_EVENT_ID = '"event_id":"'
-_MARK = f"delta-{os.urandom(8).hex()}"  # stands for the audio while the rest is parsed
-
-
-def _unchanged(text: str) -> str:
-    return text
-
-
-def decode_binary(payload: bytes) -> RealtimeMessage:
-    """Return the message of a binary frame: raw audio."""
-    return RealtimeMessage(payload)
-
-
-def decode_text(text: str, redact: Callable[[str], str] = _unchanged) -> RealtimeMessage:
-    """Return the message of a text frame; never fails.
-
-    Args:
-        text: The frame's text.
-        redact: Takes secrets out of what goes into an exception.
-    """
-    if len(text) >= _DIRECT_FROM:
-        for key in _DELTAS:
-            at = text.find(key, 0, _DIRECT_WITHIN)
-            if at >= 0:
-                return _direct(text, at + len(key)) or _decode_plainly(text, redact)
-    return _decode_plainly(text, redact)
-
-
-def _decode_plainly(text: str, redact: Callable[[str], str] = _unchanged) -> RealtimeMessage:
-    try:
-        event = chosen().loads(text)
-    except (ValueError, RecursionError):
-        return RealtimeMessage(None, text)
-    if type(event) is not dict:
-        return RealtimeMessage(None, text)
-    kind = event.get("type")
-    if type(kind) is not str:
-        return RealtimeMessage(None, text, event)
-    if kind in AUDIO_DELTAS:
-        return RealtimeMessage(_audio_of(event.get("delta")), text, event, kind)
-    return RealtimeMessage(None, text, event, kind, _error_of(event, redact) if kind == "error" else None)
-
-
-def _direct(text: str, start: int) -> RealtimeMessage | None:
-    """Decode the audio of a long delta straight out of the text, so that JSON is parsed without it.
-
-    Exact where it succeeds: what decodes strictly as base64 has no quote and no escape in it, so it is the whole
-    value; and a mark that nobody can know stands in its place, so it is the value of the top-level ``delta``.
-    Anything else gives ``None``, and the text is parsed as a whole. 2 times as fast at 100 ms of audio, 6 at 400.
-    """
-    end = text.find('"', start)
-    try:
-        audio = chosen().decode_base64(text[start:end])
-        outline = _outline(text[:start], text[end:])
-    except (ValueError, RecursionError):
-        return None
-    return None if outline is None else RealtimeMessage(audio, text, outline, outline["type"], None, start)
-
-
-# Audio events of one item differ in their id and their audio, so the rest is parsed once. By the texts around the id.
-_outlines: dict[tuple[str, str, str], dict[str, Any]] = {}
-_MOST_OUTLINES = 512
-_LONGEST_TAIL = 200  # characters behind the audio, for what is kept
-
-
-def _outline(head: str, tail: str) -> dict[str, Any] | None:
-    """Return the audio event that stands around a delta, with the mark in its place; ``None`` if it is none."""
-    at = head.find(_EVENT_ID) + len(_EVENT_ID)
-    stop = head.find('"', at)
-    event_id = head[at:stop]
-    if at < len(_EVENT_ID) or not event_id.isidentifier() or len(tail) > _LONGEST_TAIL:  # an identifier is as it reads
-        return _audio_event(head + _MARK + tail)
-    key = (head[:at], head[stop:], tail)
-    known = _outlines.get(key)
-    if known is None:
-        known = _audio_event(key[0] + _MARK + key[1] + _MARK + tail)
-        if (
-            known is None
-            or known.get("event_id") != _MARK
-            or any(isinstance(one, (dict, list)) for one in known.values())
-        ):
-            return _audio_event(head + _MARK + tail)
-        if len(_outlines) >= _MOST_OUTLINES:
-            _outlines.clear()
-        _outlines[key] = known
-    outline = known.copy()
-    outline["event_id"] = event_id
-    return outline
-
-
-def _audio_event(text: str) -> dict[str, Any] | None:
-    event = chosen().loads(text)
-    if type(event) is not dict or event.get("delta") != _MARK:
-        return None
-    kind = event.get("type")
-    return event if type(kind) is str and kind in AUDIO_DELTAS else None
-
-
-def _audio_of(delta: object) -> bytes | None:
-    if not isinstance(delta, str):
-        return None
-    try:
-        return chosen().decode_base64(delta)
-    except ValueError:
-        return None
-
-
-def _error_of(event: Mapping[str, Any], redact: Callable[[str], str]) -> RealtimeError:
-    """Read both envelopes: the gateway's terminal one and the upstream's in-band one (protocol.md 1.7)."""
-    error = event.get("error")
-    given = error if isinstance(error, Mapping) else {"message": error}
-
-    def text(source: Mapping[str, Any], name: str) -> str | None:
-        value = source.get(name)
-        return None if value is None else redact(value if isinstance(value, str) else repr(value))
-
-    return RealtimeError(
-        text(given, "code"),
-        text(given, "message") or "the server gave no message",
-        type=text(given, "type"),
-        param=text(given, "param"),
-        event_id=text(given, "event_id"),
-        request_id=text(event, "request_id") or text(given, "request_id"),
-    )
 
 
 # -- sending ---

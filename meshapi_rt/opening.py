@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .decoding import Decoder
 from .errors import ConnectError, ConnectRefused, ConnectTimeout, remedy
 from .message import RealtimeMessage
-from .pump import decode_batch, outcome
+from .pump import outcome
 from .transport import Connection, Ended
 from .waiting import Wait
 
@@ -37,7 +38,7 @@ def first_messages(connection: Connection, wait: Wait, redact: Callable[[str], s
     except Ended as exc:
         end = outcome(exc.ending, None, redact)
         raise ConnectError(f"the server ended the connection before its first frame: {end}") from end
-    messages = decode_batch(batch, redact)
+    messages = Decoder(redact).messages(batch)
     if messages[0].error is not None:
         del batch  # a server may repeat the token in it, and tracebacks may print local variables
         raise _refused(connection, messages[0], wait.within(_REFUSAL_PATIENCE))

@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from .decoding import Decoder
 from .errors import ConnectionLost, MeshAPIError, RealtimeError, SessionClosed, TimedOut
 from .inbox import Inbox, again
-from .message import RealtimeMessage, decode_binary, decode_text
+from .message import RealtimeMessage
 from .stats import Counters
 from .transport import Connection, CutOff, Ended, Ending, NotSent
 from .waiting import Deadline, Wait
 
-__all__ = ["Keeper", "Pump", "RenewNow", "decode_batch", "outcome"]
+__all__ = ["Keeper", "Pump", "RenewNow", "outcome"]
 
 log = logging.getLogger("meshapi_rt")
 _numbers = itertools.count(1)
@@ -57,11 +58,6 @@ class Keeper(Protocol):
 
     def conclude(self, end: MeshAPIError) -> None:
         """Take note that the session is over."""
-
-
-def decode_batch(batch: list[str | bytes], redact: Callable[[str], str]) -> list[RealtimeMessage]:
-    """Turn the payloads of frames into messages."""
-    return [decode_text(payload, redact) if isinstance(payload, str) else decode_binary(payload) for payload in batch]
 
 
 def outcome(
@@ -113,6 +109,7 @@ class Pump:
         self._keeper = keeper
         self._counters = counters
         self._redact = redact
+        self._decoder = Decoder(redact)
         self._last_error: RealtimeMessage | None = None  # if it was the connection's last message
         self._held: RealtimeMessage | None = None  # an error that may announce the end
         self._last_stall = -math.inf  # when the reader last had to wait for consumers
@@ -184,7 +181,7 @@ class Pump:
         """Deliver what was received; tell whether the reader should pause. (Nothing of it stays here meanwhile.)"""
         if self._inbox.ended is not None:
             return False  # this side is closing: only the answer to that is waited for
-        messages = decode_batch(received, self._redact)
+        messages = self._decoder.messages(received)
         if self._held is not None:
             messages = self._released() + messages
         if received and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
@@ -197,10 +194,10 @@ class Pump:
         patience = Deadline(_LEAVE)
         try:
             while patience.left() and not self._keeper.left():
-                self._deliver(decode_batch(connection.receive(patience.left()), self._redact))
+                self._deliver(self._decoder.messages(connection.receive(patience.left())))
             connection.send_close(1000, "", Wait(_LEAVE / 2))
             while patience.left():
-                self._deliver(decode_batch(connection.receive(patience.left()), self._redact))
+                self._deliver(self._decoder.messages(connection.receive(patience.left())))
         except (Ended, NotSent, CutOff, TimedOut):
             pass
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from .decoding import Decoder
 from .errors import (
     Cancelled,
     ConnectError,
@@ -23,7 +24,7 @@ from .errors import (
 from .message import RealtimeMessage, encode_event
 from .opening import first_messages
 from .policy import ReconnectPolicy
-from .pump import decode_batch, outcome
+from .pump import outcome
 from .replay import Replay
 from .retired import current_name
 from .transport import Connection, CutOff, Ended, NotSent
@@ -142,6 +143,7 @@ class _Restorer:
         self._connection = connection
         self._wait = wait
         self._redact = redact
+        self._decoder = Decoder(redact)
         self._pending: dict[str, str] = {}  # by event id: the item's id, "" for the configuration; in their order
         self.settings: RealtimeMessage | None = None
         self.beside: list[RealtimeMessage] = []
@@ -172,7 +174,7 @@ class _Restorer:
 
     def _receive(self, timeout: float | None) -> None:
         try:
-            self.take(decode_batch(self._connection.receive(timeout), self._redact))
+            self.take(self._decoder.messages(self._connection.receive(timeout)))
         except Ended as exc:
             raise outcome(exc.ending, None, self._redact) from None
 

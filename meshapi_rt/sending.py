@@ -152,7 +152,8 @@ class Sender:
         except BaseException:  # its turn may have come without a byte of it going out
             self._claims.withdraw(event_id)
             raise
-        log.debug("sent %s, %d bytes", kind, len(payload))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("sent %s, %d bytes", kind, len(payload))
         return event_id
 
     def post(self, event: object, claim: Claim | None = None) -> None:

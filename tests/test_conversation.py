@@ -113,9 +113,9 @@ def test_pictures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def _message(event: dict[str, Any]) -> Any:
     import json
 
-    from meshapi_rt.message import decode_text
+    from meshapi_rt.decoding import Decoder
 
-    return decode_text(json.dumps(event))
+    return Decoder().message(json.dumps(event))
 
 
 def test_looking_while_it_goes_on() -> None:

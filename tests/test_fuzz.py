@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshapi_rt.message import RealtimeMessage, decode_text
+from meshapi_rt.decoding import Decoder
+from meshapi_rt.message import RealtimeMessage
 from meshapi_rt.transport.connection import parse_close
 from meshapi_rt.transport.frames import BINARY, CLOSE, PING, TEXT, FrameDecoder, ProtocolViolation
 
@@ -221,7 +222,7 @@ def audio_in(delta: object) -> bytes | None:
 
 def check_event(text: str) -> RealtimeMessage:
     """Decode *text* and hold the message against what is promised of every text."""
-    message = decode_text(text)
+    message = Decoder().message(text)
     assert message.text == text
     assert not message.is_binary
     try:
@@ -345,7 +346,7 @@ def test_an_error_nested_to_any_depth() -> None:
     """Also where it can be parsed but hardly be shown."""
     for depth in [*range(1, 100, 13), *range(100, 1200, 7), 3000, 20_000, 100_000]:
         nested = "[" * depth + "]" * depth
-        message = decode_text(f'{{"type":"error","error":{{"code":{nested},"message":"m"}}}}')
+        message = Decoder().message(f'{{"type":"error","error":{{"code":{nested},"message":"m"}}}}')
         if message.error is not None:
             assert message.error.message == "m"
             assert isinstance(str(message.error), str)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from meshapi_rt.conversation import ConversationItem, ConversationView
+from meshapi_rt.decoding import Decoder
 from meshapi_rt.history import History
 from meshapi_rt.local import items as server_items
 from meshapi_rt.local.host import Running, TranscriptionJob
@@ -27,7 +28,6 @@ from meshapi_rt.local.rendering import Spoken, Written
 from meshapi_rt.local.session import Session
 from meshapi_rt.local.settings import SessionSettings
 from meshapi_rt.local.values import Fail, ToolCall
-from meshapi_rt.message import decode_text
 from meshapi_rt.replay import plan_replay
 from meshapi_rt.usage import Usage
 
@@ -119,7 +119,7 @@ class Mirroring(RuleBasedStateMachine):
 
     def deliver(self, event: Event) -> None:
         """Have the client see an event."""
-        self.history.observe(decode_text(json.dumps(event)))
+        self.history.observe(Decoder().message(json.dumps(event)))
 
     @initialize(
         detection=st.sampled_from([None, {"type": "server_vad"}, {"type": "server_vad", "idle_timeout_ms": 5000}]),

@@ -124,7 +124,7 @@ class Connection:
             if self._read():
                 if now < until:  # a flood without a message does not hold it longer
                     continue
-            elif self._pong_is_missing(now):
+            elif self._ping_sent is not None and self._pong_is_missing(self._ping_sent, now):
                 continue
             if now >= until:
                 return []
@@ -167,8 +167,12 @@ class Connection:
         """Receive what is there; tell whether there was news."""
         if self._ending is not None:
             return True
+        channel, got = self._channel, None
         try:
-            got = self._channel.read_into(self._decoder.room())
+            if channel.drained:
+                channel.drained = False
+            else:
+                got = channel.read_into(self._decoder.room())
             if got is None:
                 self._decoder.check_partial()
                 return False
@@ -240,9 +244,9 @@ class Connection:
                 self._outgoing.post(PING, struct.pack("!d", now))
         return self._outgoing.flush()
 
-    def _pong_is_missing(self, now: float) -> bool:
+    def _pong_is_missing(self, ping_sent: float, now: float) -> bool:
         """End when no answer to a ping came; only behind a read that found nothing, for it may have come meanwhile."""
-        if self._ping_sent is None or now < self._pong_due(self._ping_sent):
+        if now < self._pong_due(ping_sent):
             return False
         problem = f"nothing came for {self._ping_timeout:g} s after a ping: the line is dead"
         self._end(Ending(code=1006, problem=problem))

@@ -40,6 +40,10 @@ class ProtocolViolation(Exception):
         self.close_code = close_code
 
 
+def _not_utf8(exc: UnicodeDecodeError) -> ProtocolViolation:
+    return ProtocolViolation(1007, f"a text message is not UTF-8: {exc.reason}")
+
+
 class FrameDecoder:
     """Turns received bytes into whole messages and control frames.
 
@@ -119,18 +123,21 @@ class FrameDecoder:
         if self._opcode or self._checked:
             return self._start < self._end
         buffer, view, start, last = self._buffer, self._view, self._start, self._end - 4
-        while start <= last and buffer[start] == _WHOLE_TEXT:
-            length, begin = buffer[start + 1], start + 2
-            if length == 126:
-                length, begin = buffer[start + 2] << 8 | buffer[start + 3], start + 4
-            elif length > 126:
-                break  # of 64 KiB or more, or masked: next() looks closer
-            end = begin + length
-            if end > self._end or length > self._max_message:
-                break
-            into.append(self._text(view[begin:end]))
-            self._start = start = end
-            self._wanted = 0
+        try:
+            while start <= last and buffer[start] == _WHOLE_TEXT:
+                length, begin = buffer[start + 1], start + 2
+                if length == 126:
+                    length, begin = buffer[start + 2] << 8 | buffer[start + 3], start + 4
+                elif length > 126:
+                    break  # of 64 KiB or more, or masked: next() looks closer
+                end = begin + length
+                if end > self._end or length > self._max_message:
+                    break
+                into.append(str(view[begin:end], "utf-8"))
+                self._start = start = end
+                self._wanted = 0
+        except UnicodeDecodeError as exc:
+            raise _not_utf8(exc) from None
         return start < self._end
 
     def next(self) -> tuple[int, str | bytes] | None:
@@ -225,7 +232,7 @@ class FrameDecoder:
         try:
             return str(payload, "utf-8")
         except UnicodeDecodeError as exc:
-            raise ProtocolViolation(1007, f"a text message is not UTF-8: {exc.reason}") from None
+            raise _not_utf8(exc) from None
 
     def check_partial(self) -> None:
         """Refuse a text that cannot become UTF-8 any more, before its last byte has come.
@@ -249,7 +256,7 @@ class FrameDecoder:
         try:
             self._utf8.decode(unseen, final)
         except UnicodeDecodeError as exc:
-            raise ProtocolViolation(1007, f"a text message is not UTF-8: {exc.reason}") from None
+            raise _not_utf8(exc) from None
         self._checked = end - begin
 
 

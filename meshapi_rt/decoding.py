@@ -1,0 +1,163 @@
+"""How a frame becomes a :class:`.RealtimeMessage`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .codecs import chosen
+from .errors import RealtimeError
+from .message import RealtimeMessage
+from .retired import AUDIO_DELTAS
+
+__all__ = ["Decoder"]
+
+_DIRECT_FROM = 1024  # characters; below that a parse of the whole text is as fast
+_DIRECT_WITHIN = 1000  # characters in which the delta of an audio event begins
+_DELTAS = ('"delta":"', '"delta": "')
+_EVENT_ID = '"event_id":"'
+_MARK = f"delta-{os.urandom(8).hex()}"  # stands for the audio while the rest is parsed
+_LONGEST_TAIL = 200  # characters behind the audio, for what is kept
+_NOTHING = "\0"  # no text begins so
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+class Decoder:
+    """Turns the frames of a session into messages; never fails. One thread.
+
+    Audio events of one item differ in their id and their audio alone. What stands around those in the last one is
+    kept, so that the next one is compared with it in place of being parsed.
+
+    Args:
+        redact: Takes secrets out of what goes into an exception.
+    """
+
+    def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
+        self._redact = redact
+        self._loads, self._decode_base64, _ = chosen()
+        # The texts before the id of the last audio event, between that and the audio, and behind it; and what it says.
+        self._before, self._between, self._behind = _NOTHING, "", ""
+        self._outline: dict[str, Any] = {}
+
+    def messages(self, batch: list[str | bytes]) -> list[RealtimeMessage]:
+        """Return the message of each payload: ``str`` of a text frame, ``bytes`` of a binary one: raw audio."""
+        message = self.message
+        return [message(one) if isinstance(one, str) else RealtimeMessage(one) for one in batch]
+
+    def message(self, text: str) -> RealtimeMessage:
+        """Return the message of a text frame."""
+        if len(text) < _DIRECT_FROM:
+            return self._plainly(text)
+        if text.startswith(self._before):
+            message = self._like_the_last(text)
+            if message is not None:
+                return message
+        for key in _DELTAS:
+            at = text.find(key, 0, _DIRECT_WITHIN)
+            if at >= 0:
+                return self._directly(text, at + len(key)) or self._plainly(text)
+        return self._plainly(text)
+
+    def _plainly(self, text: str) -> RealtimeMessage:
+        try:
+            event = self._loads(text)
+        except (ValueError, RecursionError):
+            return RealtimeMessage(None, text)
+        if type(event) is not dict:
+            return RealtimeMessage(None, text)
+        kind = event.get("type")
+        if type(kind) is not str:
+            return RealtimeMessage(None, text, event)
+        if kind in AUDIO_DELTAS:
+            return RealtimeMessage(self._audio_of(event.get("delta")), text, event, kind)
+        return RealtimeMessage(None, text, event, kind, _error_of(event, self._redact) if kind == "error" else None)
+
+    def _audio_of(self, delta: object) -> bytes | None:
+        if not isinstance(delta, str):
+            return None
+        try:
+            return self._decode_base64(delta)
+        except ValueError:
+            return None
+
+    # -- audio events ---
+
+    def _directly(self, text: str, start: int) -> RealtimeMessage | None:
+        """Decode the audio of a long delta straight out of the text, so that JSON is parsed without it.
+
+        Exact where it succeeds: what decodes strictly as base64 has no quote and no escape in it, so it is the whole
+        value; and a mark that nobody can know stands in its place, so it is the value of the top-level ``delta``.
+        Anything else gives ``None``, and the text is parsed as a whole. 2 times as fast at 100 ms of audio, 6 at 400.
+        """
+        end = text.find('"', start)
+        try:
+            audio = self._decode_base64(text[start:end])
+            outline = self._audio_event(text[:start] + _MARK + text[end:])
+        except (ValueError, RecursionError):
+            return None
+        if outline is None:
+            return None
+        self._keep(text, start, end)
+        return RealtimeMessage(audio, text, outline, outline["type"], None, start)
+
+    def _audio_event(self, text: str) -> dict[str, Any] | None:
+        event = self._loads(text)
+        if type(event) is not dict or event.get("delta") != _MARK:
+            return None
+        kind = event.get("type")
+        return event if type(kind) is str and kind in AUDIO_DELTAS else None
+
+    def _keep(self, text: str, start: int, end: int) -> None:
+        """Keep what stands around the id and the audio, where they are all that may change."""
+        at = text.find(_EVENT_ID, 0, start) + len(_EVENT_ID)
+        stop = text.find('"', at)
+        before, between, behind = text[:at], text[stop:start], text[end:]
+        if at < len(_EVENT_ID) or not at < stop < start or len(behind) > _LONGEST_TAIL:
+            return
+        outline = self._audio_event(before + _MARK + between + _MARK + behind)
+        if outline is None or outline.get("event_id") != _MARK:
+            return
+        if not any(isinstance(one, (dict, list)) for one in outline.values()):  # which messages would share
+            self._before, self._between, self._behind, self._outline = before, between, behind, outline
+
+    def _like_the_last(self, text: str) -> RealtimeMessage | None:
+        """Decode an audio event that differs from the last one in its id and its audio alone, else give ``None``.
+
+        Exact for the reason above; and an identifier, as an id has to be here, stands in JSON as it reads.
+        """
+        at = len(self._before)
+        stop = text.find('"', at)
+        start, end = stop + len(self._between), len(text) - len(self._behind)
+        event_id = text[at:stop]
+        if not (text.startswith(self._between, stop) and text.endswith(self._behind) and event_id.isidentifier()):
+            return None
+        try:
+            audio = self._decode_base64(text[start:end])
+        except ValueError:
+            return None
+        outline = self._outline.copy()
+        outline["event_id"] = event_id
+        return RealtimeMessage(audio, text, outline, outline["type"], None, start)
+
+
+def _error_of(event: Mapping[str, Any], redact: Callable[[str], str]) -> RealtimeError:
+    """Read both envelopes: the gateway's terminal one and the upstream's in-band one (protocol.md 1.7)."""
+    error = event.get("error")
+    given = error if isinstance(error, Mapping) else {"message": error}
+
+    def text(source: Mapping[str, Any], name: str) -> str | None:
+        value = source.get(name)
+        return None if value is None else redact(value if isinstance(value, str) else repr(value))
+
+    return RealtimeError(
+        text(given, "code"),
+        text(given, "message") or "the server gave no message",
+        type=text(given, "type"),
+        param=text(given, "param"),
+        event_id=text(given, "event_id"),
+        request_id=text(event, "request_id") or text(given, "request_id"),
+    )
