@@ -64,7 +64,7 @@ class Inbox:
         self._limit = limit
         self._messages: deque[RealtimeMessage] = deque()
         self._make_lock()
-        self._sizes: deque[int] = deque()  # of the last messages put
+        self._sizes: list[int] = []  # of the last messages put
         self._held = 0  # their sum
         self._put = 0  # messages ever put
         self._calls = 0  # calls that wait for answers: the reader must not wait for consumers then
@@ -107,9 +107,10 @@ class Inbox:
     def _settled(self) -> int:
         """Return the bytes that wait."""
         assert self._lock.locked()
-        waiting = len(self._messages)
-        while len(self._sizes) > waiting:
-            self._held -= self._sizes.popleft()
+        taken = len(self._sizes) - len(self._messages)
+        if taken > 0:
+            self._held -= sum(self._sizes[:taken])
+            del self._sizes[:taken]
         return self._held
 
     def unread_bytes(self) -> int:

@@ -61,7 +61,7 @@ class Channel:
         self._sock = sock
         self.drained = False
         self._reading = _Readiness(sock)
-        self._writing = _Readiness(sock)
+        self._writing: _Readiness | None = None  # made for the first sender that has to wait: most never do
 
     def read_into(self, view: memoryview) -> int | None:
         """Receive what is there: the number of bytes, 0 at the end of the stream, ``None`` for nothing yet."""
@@ -85,7 +85,12 @@ class Channel:
 
     def wait_to_write(self, timeout: float | None) -> None:
         """Sleep until :meth:`write` may take something."""
-        self._writing.wait(False, True, timeout)
+        self._writes().wait(False, True, timeout)
+
+    def _writes(self) -> _Readiness:
+        if self._writing is None:
+            self._writing = _Readiness(self._sock)
+        return self._writing
 
     def shutdown(self) -> None:
         """End the stream both ways and wake whoever waits on it. Any thread, any number of times."""
@@ -202,6 +207,6 @@ class TLSChannel(Channel):
         """Sleep until :meth:`write` may take something."""
         if self._write_wants_read:
             # What it waits for may be read by the reader's thread, so readiness alone would not wake it.
-            self._writing.wait(True, False, _TLS_SLICE if timeout is None else min(timeout, _TLS_SLICE))
+            self._writes().wait(True, False, _TLS_SLICE if timeout is None else min(timeout, _TLS_SLICE))
         else:
-            self._writing.wait(False, True, timeout)
+            self._writes().wait(False, True, timeout)
