@@ -236,12 +236,13 @@ class Inbox:
                 message = self.take()
                 if message is not None or ended:
                     return message
+                if baton is None:
+                    baton = self._consumers.take()
+                    continue
                 longest = wait.slice()
                 if longest == 0:
                     raise queue.Empty
-                if baton is None:
-                    baton = self._consumers.take()
-                elif sleep_on(baton, longest):
+                if sleep_on(baton, longest):
                     baton = None
         finally:
             if baton is not None and self._consumers.give_back(baton) and self._messages:

@@ -71,6 +71,8 @@ class Wait:
         Raises:
             Cancelled: The cancel event is set.
         """
+        if self._cancel is None and self.timeout is None:  # mostly
+            return _UNINTERRUPTIBLE if sys.platform == "win32" else None
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("the cancel event was set while waiting")
         longest = min(self.left(), _UNINTERRUPTIBLE if self._cancel is None else _CANCEL_SLICE)
