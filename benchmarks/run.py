@@ -156,11 +156,11 @@ def _import(statement: str, env: dict[str, str]) -> float:
     return float(python(["-c", code], env))
 
 
-def python(arguments: list[str], env: dict[str, str]) -> str:
-    """Run this Python; return what it printed."""
+def python(arguments: list[str], env: dict[str, str], patience: float = _PATIENCE) -> str:
+    """Run this Python, for so many seconds at most; return what it printed."""
     command = [sys.executable, *arguments]
     done = subprocess.run(  # noqa: S603
-        command, cwd=_ROOT, env=env, capture_output=True, text=True, timeout=_PATIENCE, check=True
+        command, cwd=_ROOT, env=env, capture_output=True, text=True, timeout=patience, check=True
     )
     return done.stdout
 
