@@ -6,6 +6,7 @@ is suspended.
 
 from __future__ import annotations
 
+import abc
 import codecs
 import os
 import queue
@@ -47,7 +48,7 @@ class Keyboard:
         pass
 
 
-class _Stream(Keyboard):
+class _Stream(Keyboard, abc.ABC):
     """Bytes that become text."""
 
     def __init__(self) -> None:
@@ -65,9 +66,9 @@ class _Stream(Keyboard):
         self.ended = not data
         return self._decoder.decode(data, final=not data)
 
+    @abc.abstractmethod
     def _bytes(self, timeout: float) -> bytes | None:
         """Return what there is within *timeout*; ``None`` for nothing yet, ``b""`` at the end."""
-        raise NotImplementedError
 
 
 if sys.platform == "win32":
