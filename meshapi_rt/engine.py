@@ -223,7 +223,7 @@ class Engine:
                 self._aside.post_fence(connection.retire, self.history.session_type, self._ids.next())
                 raise RenewNow(cut)
             gap, waits_for_gap = at_last, True
-        keepalive = self._upkeep.keepalive_due(now, self._counters.last_event_sent, self._used(now))
+        keepalive = self._upkeep.keepalive_due(now, self._counters.last_asked, self._used(now))
         if keepalive == 0:
             self._aside.post_update(connection.post, self.history.session_type, self._ids.next())
             self._upkeep.kept(now)
@@ -243,7 +243,7 @@ class Engine:
         taken = self.inbox.taken()
         if taken != self._taken or self.inbox.awaited:
             self._taken, self._last_used = taken, now
-        return max(self._last_used, self.sender.last_used)
+        return max(self._last_used, self._counters.last_asked or -math.inf)
 
     def left(self) -> bool:
         """Tell whether everything sent before a ``RenewNow`` has been answered."""

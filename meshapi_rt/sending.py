@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -42,8 +41,8 @@ class EventIds:
     def next(self) -> str:
         """Return an id that was not given out before."""
         with self._lock:
-            self._last += 1
-            return f"{self._prefix}{self._last}"
+            number = self._last = self._last + 1
+        return f"{self._prefix}{number}"
 
 
 class Hooks(Protocol):
@@ -67,7 +66,6 @@ class Sender:
 
     Attributes:
         unsaid_audio: Audio was appended and not committed.
-        last_used: When something was sent last, on the monotonic clock.
     """
 
     def __init__(
@@ -93,7 +91,6 @@ class Sender:
         self._connection: Connection | None = None  # None in a gap
         self.dropped = 0
         self.unsaid_audio = False
-        self.last_used = time.monotonic()
 
     def _make_lock(self) -> None:
         # Guards dropped. Held for attribute access only.
@@ -219,7 +216,6 @@ class Sender:
         opcode: int = TEXT,
     ) -> None:
         """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
-        self.last_used = time.monotonic()
         broken: Connection | None = None
         while True:
             connection = self._connection

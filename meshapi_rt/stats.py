@@ -53,7 +53,7 @@ class Counters:
     frames_sent: int = 0
     bytes_sent: int = 0
     last_sent: float | None = None  # monotonic, of any frame
-    last_event_sent: float | None = None  # monotonic, of a data frame
+    last_asked: float | None = None  # monotonic, of a frame that a caller sent, not the session by itself
     frames_received: int = 0
     bytes_received: int = 0
     last_received: float | None = None  # monotonic

@@ -29,7 +29,7 @@ _LARGEST_EMPTY = 8 * _BUFFER_SIZE  # bytes of buffer that are kept while nothing
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
 _KEYS_AT_ONCE = 128  # mask keys drawn from the system per call: each call gives up the GIL
-_TWICE = np.uint64(1 << 32 | 1)  # times a key: the same key for two words at once
+_xor = np.bitwise_xor
 
 
 class ProtocolViolation(Exception):
@@ -264,11 +264,11 @@ class FrameEncoder:
     """Makes masked client frames; each takes a fresh random key. One thread at a time.
 
     A frame is made in place, in scratch space that keeps its shape: of frames of one length, as audio makes them,
-    each costs a copy and one XOR over words of 64 bits.
+    each costs two copies and one XOR, with the key read from where it stands in the frame.
     """
 
     def __init__(self) -> None:
-        self._keys: Iterator[tuple[np.uint32, np.uint64]] = iter(())
+        self._keys: Iterator[tuple[bytes]] = iter(())
         self._length = self._opcode = -1  # of the last frame
         self._scratch = bytearray()
 
@@ -276,20 +276,19 @@ class FrameEncoder:
         """Return one final frame that carries *payload*; it is overwritten by the next one."""
         if len(payload) != self._length or opcode != self._opcode:
             self._shape(opcode, len(payload))
-        keys = next(self._keys, None) or self._more_keys()
+        (self._key[:],) = next(self._keys, None) or self._more_keys()
         self._payload[:] = payload
-        self._key[0], twice = keys
-        np.bitwise_xor(self._words, twice, self._words)
+        _xor(self._words, self._key_word, self._words)
         return self._frame
 
-    def _more_keys(self) -> tuple[np.uint32, np.uint64]:
-        keys = np.frombuffer(os.urandom(4 * _KEYS_AT_ONCE), np.uint32)
-        self._keys = zip(keys, keys * _TWICE, strict=True)
+    def _more_keys(self) -> tuple[bytes]:
+        self._keys = struct.iter_unpack("4s", os.urandom(4 * _KEYS_AT_ONCE))
         return next(self._keys)
 
     def _shape(self, opcode: int, length: int) -> None:
         """Get ready for frames of that length: the header in front of the key, the payload behind it."""
-        end = _PAYLOAD_AT + (length + 7) // 8 * 8
+        count = (length + 3) // 4  # words; the last may reach beyond the payload, where nobody looks
+        end = _PAYLOAD_AT + 4 * count
         if end > len(self._scratch) or len(self._scratch) > 2 * max(end, _LARGEST_KEPT):
             self._scratch = bytearray(end)
         if length < 126:
@@ -298,10 +297,13 @@ class FrameEncoder:
             header = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, length)
         else:
             header = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, length)
-        start = _PAYLOAD_AT - 4 - len(header)
-        self._scratch[start : start + len(header)] = header
-        view, words = memoryview(self._scratch), np.frombuffer(self._scratch, np.uint64, end // 8)
-        self._frame, self._payload = view[start : _PAYLOAD_AT + length], view[_PAYLOAD_AT : _PAYLOAD_AT + length]
-        # The last word may reach beyond the payload, where nobody looks.
-        self._key, self._words = words.view(np.uint32)[_PAYLOAD_AT // 4 - 1 :], words[_PAYLOAD_AT // 8 :]
+        key_at = _PAYLOAD_AT - 4
+        start = key_at - len(header)
+        self._scratch[start:key_at] = header
+        view = memoryview(self._scratch)
+        self._frame, self._key = view[start : _PAYLOAD_AT + length], view[key_at:_PAYLOAD_AT]
+        self._payload = view[_PAYLOAD_AT : _PAYLOAD_AT + length]
+        # Arrays on the same bytes. One without a dimension costs half of what a numpy scalar does.
+        self._key_word = np.ndarray((), np.uint32, self._scratch, key_at)
+        self._words = np.ndarray((count,), np.uint32, self._scratch, _PAYLOAD_AT)
         self._length, self._opcode = length, opcode

@@ -93,9 +93,10 @@ class Outgoing:
                 self.close_sent = True
             if mark is not None:
                 mark()
-            frame = self._encoder.encode(opcode, payload)
-            self._write(frame, wait)
-            self._count(opcode, len(frame))
+            counters = self._counters
+            counters.bytes_sent += self._write(self._encoder.encode(opcode, payload), wait)
+            counters.frames_sent += 1
+            counters.last_sent = counters.last_asked = time.monotonic()
         finally:
             self._frame_lock.release()
         if self._urgent or self._unsent:
@@ -109,8 +110,8 @@ class Outgoing:
                     "too slowly; the session is still open"
                 )
 
-    def _write(self, frame: memoryview, wait: Wait) -> None:
-        """Write a whole frame, or break the connection; the frame lock is held."""
+    def _write(self, frame: memoryview, wait: Wait) -> int:
+        """Write a whole frame, or break the connection; the frame lock is held. Returns its size in bytes."""
         at, clean, size = 0, False, len(frame)
         try:
             if size <= _SLICE:
@@ -135,14 +136,7 @@ class Outgoing:
             if isinstance(exc, (OSError, NotSent)):
                 raise CutOff from exc
             raise
-
-    def _count(self, opcode: int, size: int) -> None:
-        counters, now = self._counters, time.monotonic()
-        if opcode < CLOSE:
-            counters.last_event_sent = now
-        counters.frames_sent += 1
-        counters.bytes_sent += size
-        counters.last_sent = now
+        return size
 
     def _wait_writable(self, wait: Wait) -> None:
         longest = wait.slice()
@@ -218,7 +212,9 @@ class Outgoing:
         if mark is not None:
             mark()
         self._unsent = self._encoder.encode(opcode, payload)
-        self._count(opcode, len(self._unsent))
+        self._counters.frames_sent += 1
+        self._counters.bytes_sent += len(self._unsent)
+        self._counters.last_sent = time.monotonic()
         return True
 
     # -- the end ---
