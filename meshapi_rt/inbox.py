@@ -20,6 +20,7 @@ __all__ = ["Inbox", "Watcher", "again"]
 # For how long a thread between two calls of receive() counts as one that consumes: seconds, and messages.
 _COMES_BACK = 5.0
 _WAITS_FOR_IT = 1000
+_SETTLED_AT = 32  # messages taken after which what they were charged is taken off, if it does not matter sooner
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
 
 
@@ -35,11 +36,13 @@ def again(end: MeshAPIError) -> MeshAPIError:
 
 
 class Watcher(Protocol):
-    """A stream that looks into an inbox."""
+    """A stream that looks into an inbox.
 
-    @property
-    def closed(self) -> bool:
-        """Whether it takes no more messages."""
+    Attributes:
+        closed: Whether it takes no more messages.
+    """
+
+    closed: bool
 
     def tell_end(self, end: MeshAPIError) -> None:
         """Take note that the session has ended."""
@@ -87,16 +90,21 @@ class Inbox:
 
     def put_many(self, messages: list[RealtimeMessage]) -> bool:
         """Append messages and wake consumers; after the end they are dropped. Tell whether the reader should pause."""
-        sizes = [_OVERHEAD + len(one.text if one.text is not None else one.audio or b"") for one in messages]
         with self._lock:
             if self.ended is not None:
                 return False
+            for one in messages:
+                size = _OVERHEAD + len(one.text if one.text is not None else one.audio or b"")
+                self._sizes.append(size)
+                self._held += size
             self._messages.extend(messages)
-            self._sizes.extend(sizes)
-            self._held += sum(sizes)
             self._put += len(messages)
-            self.peak = max(self.peak, len(self._messages))
-            full = self._settled() >= self._limit
+            waiting = len(self._messages)
+            if waiting > self.peak:
+                self.peak = waiting
+            if len(self._sizes) > waiting + _SETTLED_AT or self._held >= self._limit:
+                self._settled()
+            full = self._held >= self._limit
             if full and self._calls:
                 self.beyond += len(messages)
                 full = False
@@ -233,7 +241,7 @@ class Inbox:
                 if stream is not None and stream.closed:
                     return None
                 ended = self.ended is not None  # asked first: nothing is put after the end
-                message = self.take()
+                message = self.take() if self._messages else None
                 if message is not None or ended:
                     return message
                 if baton is None:
@@ -242,7 +250,7 @@ class Inbox:
                 longest = wait.slice()
                 if longest == 0:
                     raise queue.Empty
-                if sleep_on(baton, longest):
+                if baton.acquire(True, -1 if longest is None else longest):
                     baton = None
         finally:
             if baton is not None and self._consumers.give_back(baton) and self._messages:

@@ -82,6 +82,9 @@ class EventStream:
     Iterating yields :class:`RealtimeMessage` and ends quietly when the session is closed in good order; any other
     end is raised. Several streams and ``receive()`` share the messages: each gets each message once. A stream
     keeps its session alive.
+
+    Attributes:
+        closed: Whether :meth:`close` was called.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class EventStream:
         self._raise_errors = raise_errors
         self._timeout = Wait(timeout).timeout  # checked now, used for each message
         self._cancel = cancel
-        self._closed = False
+        self.closed = False
         self._errors: queue.Queue[MeshAPIError | None] | None = None  # made when asked for: most loops never do
         # Guards _errors and _entry. Held for attribute access only.
         self._lock = threading.Lock()
@@ -125,14 +128,9 @@ class EventStream:
         """The pair ``(messages, errors)``."""
         return StreamQueues(self.messages, self.errors)
 
-    @property
-    def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
-        return self._closed
-
     def close(self) -> None:
         """Stop this stream, and nothing else: its loops end, its queues get their end markers. Any thread."""
-        self._closed = True
+        self.closed = True
         self._tell(None)
         self._inbox.wake()
 
@@ -156,12 +154,12 @@ class EventStream:
             Cancelled: The ``cancel`` event was set; the session goes on.
             ConnectionLost: The session ended in any way but a proper close (or the ``RealtimeError`` that ended it).
         """
-        message = None if self._closed else self._inbox.take()
+        message = None if self.closed else self._inbox.take()
         if message is None:
             message = self._wait()
         if message is None:
             end = self._inbox.ended
-            if self._closed or end is None or isinstance(end, SessionClosed):
+            if self.closed or end is None or isinstance(end, SessionClosed):
                 raise StopIteration
             raise again(end)
         if message.error is not None and self._raise_errors:

@@ -76,6 +76,8 @@ class Connection:
         self._channel = channel
         self._counters = counters
         self._decoder = FrameDecoder(max_message_size)
+        self._unseen = False  # something may be at hand that was not looked at: bytes, or what ends it
+        self._torn = False  # part of a frame is at hand
         self._load(surplus)
         self._outgoing = Outgoing(channel, counters)
         self.send = self._outgoing.send  # itself: it is the way of every message
@@ -91,6 +93,7 @@ class Connection:
 
     def _load(self, surplus: bytes) -> None:
         self._counters.bytes_received += len(surplus)
+        self._unseen = bool(surplus)
         while surplus:
             room = self._decoder.room()
             count = min(len(room), len(surplus))
@@ -113,7 +116,7 @@ class Connection:
         while True:
             if self._abandoned:
                 raise Ended(self._end(Ending(code=1006, problem=self._outgoing.broken)))
-            if self._last_act is not None or not self._decoder.empty:
+            if self._unseen:
                 messages = self._decode()
                 if messages:
                     return messages
@@ -121,10 +124,13 @@ class Connection:
                 raise Ended(self._ending)
             now = time.monotonic()
             flushed = self._keep_alive(now)
-            if self._read():
+            if self._channel.drained:
+                self._channel.drained = False
+            elif self._read():
                 if now < until:  # a flood without a message does not hold it longer
                     continue
-            elif self._ping_sent is not None and self._pong_is_missing(self._ping_sent, now):
+                return []
+            if self._ping_sent is not None and self._pong_is_missing(self._ping_sent, now):
                 continue
             if now >= until:
                 return []
@@ -134,6 +140,7 @@ class Connection:
     def _decode(self) -> list[str | bytes]:
         """Take every whole message; a close or a violation behind them waits until they are handed out."""
         messages: list[str | bytes] = []
+        self._unseen = self._torn = False
         if self._last_act is not None:
             self._last_act()
             self._last_act = None
@@ -141,6 +148,7 @@ class Connection:
             while self._ending is None and self._decoder.texts(messages):
                 found = self._decoder.next()
                 if found is None:
+                    self._torn = True
                     break
                 opcode, payload = found
                 if opcode in (TEXT, BINARY):
@@ -159,7 +167,7 @@ class Connection:
 
     def _after(self, messages: list[str | bytes], act: Callable[[], None]) -> None:
         if messages:
-            self._last_act = act
+            self._last_act, self._unseen = act, True
         else:
             act()
 
@@ -167,30 +175,26 @@ class Connection:
         """Receive what is there; tell whether there was news."""
         if self._ending is not None:
             return True
-        channel, got = self._channel, None
         try:
-            if channel.drained:
-                channel.drained = False
-            else:
-                got = channel.read_into(self._decoder.room())
-            if got is None:
-                self._decoder.check_partial()
-                return False
-        except ProtocolViolation as exc:
-            self._violated(exc)
+            got = self._channel.read_into(self._decoder.room())
         except OSError as exc:
             self._end(Ending(code=1006, problem=self._outgoing.broken or f"the connection broke ({exc})", cause=exc))
+            return True
+        if got is None:
+            return False
+        if got:
+            self._decoder.filled(got)
+            self._unseen = True
+            self._heard = self._counters.last_received = time.monotonic()
+            self._counters.bytes_received += got
         else:
-            if got:
-                self._decoder.filled(got)
-                self._heard = self._counters.last_received = time.monotonic()
-                self._counters.bytes_received += got
-            else:
-                problem = self._outgoing.broken or "the server ended the connection without a close frame"
-                self._end(Ending(code=1006, problem=problem))
+            problem = self._outgoing.broken or "the server ended the connection without a close frame"
+            self._end(Ending(code=1006, problem=problem))
         return True
 
     def _sleep(self, longest: float, flushed: bool) -> None:
+        if self._torn and not self._may_become_text():
+            return
         sender_busy = not flushed and self._outgoing.busy
         if sender_busy:
             longest = min(longest, _BUSY_LOOK)
@@ -200,6 +204,15 @@ class Connection:
             )
         except (OSError, ValueError) as exc:
             self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
+
+    def _may_become_text(self) -> bool:
+        """Look at the part of a frame that is at hand, and end where it is no UTF-8."""
+        try:
+            self._decoder.check_partial()
+        except ProtocolViolation as exc:
+            self._violated(exc)
+            return False
+        return True
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:

@@ -106,11 +106,6 @@ class FrameDecoder:
         self._most = max(self._most, end)
         self._brimful = end == len(self._buffer)
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is at hand, not even part of a frame."""
-        return self._start == self._end
-
     def texts(self, into: list[str | bytes]) -> bool:
         """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
 
