@@ -100,8 +100,7 @@ class Inbox:
             self._messages.extend(messages)
             self._put += len(messages)
             waiting = len(self._messages)
-            if waiting > self.peak:
-                self.peak = waiting
+            self.peak = max(self.peak, waiting)
             if len(self._sizes) > waiting + _SETTLED_AT or self._held >= self._limit:
                 self._settled()
             full = self._held >= self._limit

@@ -25,6 +25,7 @@ __all__ = ["EventIds", "Hooks", "Sender"]
 log = logging.getLogger("meshapi_rt")
 
 _APPEND_BYTES = 10 * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE  # 10 s per append; the limit is 15 MiB (protocol.md 1.5, T)
+_IDS_AT_ONCE = 16
 # What makes no sense later: a session that connects again drops and counts it while there is no connection.
 _PERISHABLE = frozenset({"input_audio_buffer.append", "response.cancel", "conversation.item.truncate"})
 
@@ -34,15 +35,26 @@ class EventIds:
 
     def __init__(self) -> None:
         self._prefix = f"evt_{os.urandom(6).hex()}_"
-        # Guards _last.
+        self._ready: list[str] = []  # made some at a time, the next one last: to pop is atomic, and takes no lock
+        # Guards _made.
         self._lock = threading.Lock()
-        self._last = 0
+        self._made = 0
 
     def next(self) -> str:
         """Return an id that was not given out before."""
+        try:
+            return self._ready.pop()
+        except IndexError:
+            return self._make()
+
+    def _make(self) -> str:
+        """Make ids; return the first and keep the others."""
         with self._lock:
-            number = self._last = self._last + 1
-        return f"{self._prefix}{number}"
+            first = self._made + 1
+            self._made += _IDS_AT_ONCE
+        *others, made = [f"{self._prefix}{first + at}" for at in reversed(range(_IDS_AT_ONCE))]
+        self._ready.extend(others)
+        return made
 
 
 class Hooks(Protocol):

@@ -50,8 +50,9 @@ class Wait:
     __slots__ = ("_began", "_cancel", "timeout")
 
     def __init__(self, timeout: float | None, cancel: threading.Event | None = None) -> None:
-        plain = timeout is None or (type(timeout) is float and timeout >= 0)  # mostly
-        self.timeout = timeout if plain else seconds("timeout", timeout)
+        if timeout is not None and not (type(timeout) is float and timeout >= 0):
+            timeout = seconds("timeout", timeout)
+        self.timeout = timeout
         self._began = time.monotonic()  # and no more: most calls find what they want without waiting
         self._cancel = cancel
 

@@ -48,7 +48,7 @@ class Outgoing:
         self._make_lock()
         # Frames that wait for the frame in progress: opcode, payload, mark. Any thread appends.
         self._urgent: list[tuple[int, bytes, Callable[[], None] | None]] = []
-        self._unsent = memoryview(b"")  # the rest of an urgent frame in progress
+        self._unsent: memoryview | None = None  # the rest of an urgent frame in progress
         self.close_sent = False
         self.retired = False
         self.over = False
@@ -182,13 +182,13 @@ class Outgoing:
     def _write_urgent_now(self) -> bool:
         assert self._frame_lock.locked()
         try:
-            while self._next_urgent():
-                taken = self._channel.write(self._unsent)
-                self._unsent = self._unsent[taken:]
+            while (rest := self._next_urgent()) is not None:
+                taken = self._channel.write(rest)
+                self._unsent = rest[taken:] or None
                 if not taken:
                     return False
         except OSError:
-            self._unsent = memoryview(b"")  # the reader meets the same trouble and tells it
+            self._unsent = None  # the reader meets the same trouble and tells it
             self._urgent.clear()
         except BaseException:  # Ctrl-C: whether the bytes went out is not known, and they must not go out twice
             self.abort("a control frame was interrupted")
@@ -200,13 +200,13 @@ class Outgoing:
         while not self._write_urgent_now():
             self._wait_writable(wait)
 
-    def _next_urgent(self) -> bool:
-        """Make sure that _unsent holds bytes, if there are any to send."""
-        if self._unsent:
-            return True
+    def _next_urgent(self) -> memoryview | None:
+        """Return what is to be sent of waiting frames, if anything is."""
+        if self._unsent is not None:
+            return self._unsent
         if not self._urgent or self.close_sent or self.broken:
             self._urgent.clear()
-            return False
+            return None
         opcode, payload, mark = self._urgent.pop(0)
         self.close_sent = opcode == CLOSE
         if mark is not None:
@@ -215,7 +215,7 @@ class Outgoing:
         self._counters.frames_sent += 1
         self._counters.bytes_sent += len(self._unsent)
         self._counters.last_sent = time.monotonic()
-        return True
+        return self._unsent
 
     # -- the end ---
 
