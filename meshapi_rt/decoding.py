@@ -45,17 +45,21 @@ class Decoder:
 
     def messages(self, batch: list[str | bytes]) -> list[RealtimeMessage]:
         """Return the message of each payload: ``str`` of a text frame, ``bytes`` of a binary one: raw audio."""
-        message = self.message
-        return [message(one) if isinstance(one, str) else RealtimeMessage(one) for one in batch]
+        return [self.message(one) for one in batch]
 
-    def message(self, text: str) -> RealtimeMessage:
-        """Return the message of a text frame."""
-        if len(text) < _DIRECT_FROM:
-            return self._plainly(text)
-        if text.startswith(self._before):
-            message = self._like_the_last(text)
+    def message(self, payload: str | bytes) -> RealtimeMessage:
+        """Return the message of one payload."""
+        if isinstance(payload, bytes):
+            return RealtimeMessage(payload)
+        if payload.startswith(self._before):
+            message = self._like_the_last(payload)
             if message is not None:
                 return message
+        return self._otherwise(payload)
+
+    def _otherwise(self, text: str) -> RealtimeMessage:
+        if len(text) < _DIRECT_FROM:
+            return self._plainly(text)
         for key in _DELTAS:
             at = text.find(key, 0, _DIRECT_WITHIN)
             if at >= 0:
@@ -133,7 +137,8 @@ class Decoder:
         stop = text.find('"', at)
         start, end = stop + len(self._between), len(text) - len(self._behind)
         event_id = text[at:stop]
-        if not (text.startswith(self._between, stop) and text.endswith(self._behind) and event_id.isidentifier()):
+        alike = text.startswith(self._between, stop) and text.endswith(self._behind) and start <= end
+        if not (alike and event_id.isidentifier()):
             return None
         try:
             audio = self._decode_base64(text[start:end])

@@ -172,19 +172,24 @@ class Engine:
         observe, keeper = self.history.observe, self.keeper
         for message in messages:
             observe(message)
-            kind = message.type
-            if kind == "session.created":
-                self._connected(self._expires_in())
-            elif message.audio is None and kind in AUDIO_DELTAS:
-                log.warning("the audio of a %s event is not base64: msg.audio is None for it", kind)
+            if message.audio is None:
+                self._look_closer(message.type)
             if keeper is not None and message.outline is not None:
                 self._keep_audio(keeper, message.outline, message.audio)
         if self._heard:
             self._note_heard()
-        follower = self.follower  # sees what calls claim too, and before them: they ask it what follows a response
-        hidden = [] if follower is None else [message for message in messages if follower.observe(message)]
+        follower, hidden = self.follower, None
+        if follower is not None:  # sees what calls claim too, and before them: they ask it what follows a response
+            hidden = [message for message in messages if follower.observe(message)]
         shown = self.claims.sift(messages) if self.claims.busy else messages
         return [message for message in shown if message not in hidden] if hidden else shown
+
+    def _look_closer(self, kind: str | None) -> None:
+        """Look at a message without audio."""
+        if kind == "session.created":
+            self._connected(self._expires_in())
+        elif kind in AUDIO_DELTAS:
+            log.warning("the audio of a %s event is not base64: msg.audio is None for it", kind)
 
     def turn_of(self, response_id: str) -> Turn | None:
         """Return what becomes of the calls of a response, where they are answered here."""

@@ -1,7 +1,7 @@
 """A connected socket, plain or TLS, as non-blocking bytes both ways.
 
 One thread reads and one thread at a time writes (the owner of the frame lock, see ``outgoing``); both may do
-so at once. Nothing here blocks but :meth:`Channel.wait_to_read` and :meth:`Channel.wait_to_write`.
+so at once. Nothing here blocks but :attr:`Channel.reading` and :meth:`Channel.wait_to_write`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from typing import Final
 
 __all__ = ["Channel", "TLSChannel"]
 
@@ -21,24 +22,35 @@ _TLS_SLICE = 0.05
 _LONGEST = 1e6  # seconds; poll takes milliseconds as a C int
 
 
-class _Readiness:
-    """Waits on one socket for one thread: ``poll`` where it exists, for ``select`` fails above descriptor 1023."""
+# As poll has them.
+_READ: Final = getattr(select, "POLLIN", 1)
+_WRITE: Final = getattr(select, "POLLOUT", 4)
 
-    def __init__(self, sock: socket.socket) -> None:
+
+class _Readiness:
+    """Waits on one socket for one thread: ``poll`` where it exists, for ``select`` fails above descriptor 1023.
+
+    Attributes:
+        wants_other: TLS needs the other direction to go on with this one.
+    """
+
+    def __init__(self, sock: socket.socket, direction: int) -> None:
         self._sock = sock
+        self._direction = direction
+        self.wants_other = False
         self._poll: Callable[[float | None], object] | None = None
         if hasattr(select, "poll"):
             self._poller = select.poll()
             self._poll = self._poller.poll
             self._flags = 0
 
-    def wait(self, read: bool, write: bool, timeout: float | None) -> None:
-        """Wait until one of the directions may be ready, or *timeout* seconds have passed."""
+    def wait(self, timeout: float | None, or_other: bool = False) -> None:
+        """Wait until its direction may be ready, or either of both, or *timeout* seconds have passed."""
+        flags = _READ | _WRITE if or_other or self.wants_other else self._direction
         if self._poll is None:
             wanted = [self._sock]
-            select.select(wanted if read else [], wanted if write else [], wanted, timeout)
+            select.select(wanted if flags & _READ else [], wanted if flags & _WRITE else [], wanted, timeout)
             return
-        flags = (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
         if flags != self._flags:  # registered once, mostly: the round trip is 0.79 instead of 0.87
             self._poller.register(self._sock, flags)
             self._flags = flags
@@ -52,6 +64,8 @@ class Channel:
         secure: Whether it is TLS.
         drained: The last read did not fill its view, so it has taken everything: who clears this and waits, instead
             of asking once more, is woken by what came meanwhile. CPU of a busy receiver: -5 to -11 %.
+        reading: Waits until :meth:`read_into` may have something; or, if asked to, until :meth:`write` may take
+            something.
     """
 
     secure = False
@@ -60,7 +74,7 @@ class Channel:
         sock.setblocking(False)
         self._sock = sock
         self.drained = False
-        self._reading = _Readiness(sock)
+        self.reading = _Readiness(sock, _READ)
         self._writing: _Readiness | None = None  # made for the first sender that has to wait: most never do
 
     def read_into(self, view: memoryview) -> int | None:
@@ -79,18 +93,11 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return 0
 
-    def wait_to_read(self, timeout: float | None, *, or_write: bool = False) -> None:
-        """Sleep until :meth:`read_into` may have something (or :meth:`write` may take something)."""
-        self._reading.wait(True, or_write, timeout)
-
     def wait_to_write(self, timeout: float | None) -> None:
         """Sleep until :meth:`write` may take something."""
-        self._writes().wait(False, True, timeout)
-
-    def _writes(self) -> _Readiness:
         if self._writing is None:
-            self._writing = _Readiness(self._sock)
-        return self._writing
+            self._writing = _Readiness(self._sock, _WRITE)
+        self._writing.wait(timeout)
 
     def shutdown(self) -> None:
         """End the stream both ways and wake whoever waits on it. Any thread, any number of times."""
@@ -120,7 +127,6 @@ class TLSChannel(Channel):
         self._ssl_lock = threading.Lock()
         # Held by a writer until it has the SSL lock; the reader passes through it before taking the SSL lock.
         self._turnstile = threading.Lock()
-        self._read_wants_write = False
         self._write_wants_read = False
         self._read_error: OSError | None = None
 
@@ -129,11 +135,11 @@ class TLSChannel(Channel):
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._read_wants_write = False
+            self.reading.wants_other = False
         except ssl.SSLWantWriteError:
-            self._read_wants_write = True
+            self.reading.wants_other = True
         else:
-            self._read_wants_write = False
+            self.reading.wants_other = False
             return True
         return False
 
@@ -173,13 +179,13 @@ class TLSChannel(Channel):
         with self._turnstile:
             pass
         with self._ssl_lock:
-            self._read_wants_write = False
+            self.reading.wants_other = False
             try:
                 return self._tls.recv_into(view)
             except ssl.SSLWantReadError:
                 return None
             except ssl.SSLWantWriteError:
-                self._read_wants_write = True
+                self.reading.wants_other = True
                 return None
             except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
                 return 0
@@ -199,14 +205,10 @@ class TLSChannel(Channel):
         finally:
             self._ssl_lock.release()
 
-    def wait_to_read(self, timeout: float | None, *, or_write: bool = False) -> None:
-        """Sleep until :meth:`read_into` may have something (or :meth:`write` may take something)."""
-        self._reading.wait(True, or_write or self._read_wants_write, timeout)
-
     def wait_to_write(self, timeout: float | None) -> None:
         """Sleep until :meth:`write` may take something."""
         if self._write_wants_read:
             # What it waits for may be read by the reader's thread, so readiness alone would not wake it.
-            self._writes().wait(True, False, _TLS_SLICE if timeout is None else min(timeout, _TLS_SLICE))
+            _Readiness(self._sock, _READ).wait(_TLS_SLICE if timeout is None else min(timeout, _TLS_SLICE))
         else:
-            self._writes().wait(False, True, timeout)
+            super().wait_to_write(timeout)

@@ -199,9 +199,8 @@ class Connection:
         if sender_busy:
             longest = min(longest, _BUSY_LOOK)
         try:
-            self._channel.wait_to_read(
-                None if longest == math.inf else max(0.0, longest), or_write=not flushed and not sender_busy
-            )
+            timeout = None if longest == math.inf else max(0.0, longest)
+            self._channel.reading.wait(timeout, or_other=not flushed and not sender_busy)
         except (OSError, ValueError) as exc:
             self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
 
@@ -332,7 +331,7 @@ class Connection:
                 if got == 0:
                     return
                 if got is None:
-                    self._channel.wait_to_read(patience.left(), or_write=not flushed)
+                    self._channel.reading.wait(patience.left(), or_other=not flushed)
         except (OSError, ValueError):
             pass
 

@@ -298,7 +298,7 @@ def _secured(sock: socket.socket, host: str, context: ssl.SSLContext, wait: Wait
         channel = TLSChannel(context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False))
         try:
             while not channel.handshake_step():
-                channel.wait_to_read(pause(f"waiting for the TLS handshake with {host}", wait))
+                channel.reading.wait(pause(f"waiting for the TLS handshake with {host}", wait))
         except BaseException:
             channel.close()
             raise

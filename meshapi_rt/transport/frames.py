@@ -73,10 +73,13 @@ class FrameDecoder:
     def room(self) -> memoryview:
         """Return the free space to receive into; never empty."""
         if self._start == self._end:
+            self._most = max(self._most, self._end)
             self._start = self._end = 0
             self._reads += 1
             if self._reads > _READS_TO_TELL or len(self._buffer) > _LARGEST_EMPTY:
                 self._look_at_size()
+            if not self._brimful:
+                return self._view
         size = len(self._buffer)
         if self._start and (self._end == size or self._start + self._wanted > size):
             kept = bytes(self._view[self._start : self._end])
@@ -102,9 +105,8 @@ class FrameDecoder:
 
     def filled(self, count: int) -> None:
         """Count in *count* bytes that were received into :meth:`room`."""
-        self._end = end = self._end + count
-        self._most = max(self._most, end)
-        self._brimful = end == len(self._buffer)
+        self._end += count
+        self._brimful = self._end == len(self._buffer)
 
     def texts(self, into: list[str | bytes]) -> bool:
         """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.

@@ -98,7 +98,7 @@ def _read_some(channel: Channel, step: str, wait: Wait) -> memoryview:
         got = channel.read_into(buffer)
         if got is not None:
             return buffer[:got]
-        channel.wait_to_read(pause(step, wait))
+        channel.reading.wait(pause(step, wait))
 
 
 def _read_head(channel: Channel, step: str, wait: Wait, redact: Callable[[str], str]) -> tuple[memoryview, memoryview]:
