@@ -277,6 +277,9 @@ TEXTS += [
     TEXTS[0] + " x",
     TEXTS[0].replace('"delta":"', '"delta":['),
     TEXTS[0].replace("delta", "d\\u0065lta"),
+    TEXTS[0].replace(AUDIO + '"', ""),  # what stands before the audio and what stands behind it share a character
+    TEXTS[0].replace(AUDIO, "AAAA"),
+    TEXTS[0].replace(AUDIO, "AAA"),
 ]
 
 
