@@ -46,6 +46,7 @@ __all__ = ["Engine", "Options"]
 
 log = logging.getLogger("meshapi_rt")
 _NO_ITEMS: frozenset[str] = frozenset()  # one for all: each takes 216 bytes
+_REMARKABLE = AUDIO_DELTAS | {"session.created"}  # of messages without audio
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -172,7 +173,7 @@ class Engine:
         observe, keeper = self.history.observe, self.keeper
         for message in messages:
             observe(message)
-            if message.audio is None:
+            if message.audio is None and message.type in _REMARKABLE:
                 self._look_closer(message.type)
             if keeper is not None and message.outline is not None:
                 self._keep_audio(keeper, message.outline, message.audio)
@@ -185,10 +186,9 @@ class Engine:
         return [message for message in shown if message not in hidden] if hidden else shown
 
     def _look_closer(self, kind: str | None) -> None:
-        """Look at a message without audio."""
         if kind == "session.created":
             self._connected(self._expires_in())
-        elif kind in AUDIO_DELTAS:
+        else:
             log.warning("the audio of a %s event is not base64: msg.audio is None for it", kind)
 
     def turn_of(self, response_id: str) -> Turn | None:

@@ -112,8 +112,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-_STRINGS = {str}
-_quoted = json.encoder.encode_basestring  # as ensure_ascii=False writes a string
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
@@ -125,14 +123,23 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
             surrogate pair, ...
     """
     try:
-        if set(map(type, event.values())) == _STRINGS == set(map(type, event)):  # most events: a third of the time
-            return "{{{}}}".format(",".join([f"{_quoted(key)}:{_quoted(event[key])}" for key in event])).encode()
-        return _ENCODER.encode(event).encode()
+        return (_plain_texts(event) or _ENCODER.encode(event)).encode()
     except UnicodeEncodeError as exc:
         why = f"a text holds half of a surrogate pair ({exc.object[exc.start]!r})"
     except (TypeError, ValueError, RecursionError) as exc:
         why = str(exc) or type(exc).__name__
     raise EventError(f"the event {event['type']!r} cannot be sent as JSON: {why}; nothing was sent")
+
+
+def _plain_texts(event: Mapping[str, Any]) -> str | None:
+    """Return an event of nothing but strings as JSON, if nothing in them needs an escape: a third of the time."""
+    try:
+        everything = "".join((*event, *event.values()))
+    except TypeError:
+        return None
+    if not everything.isprintable() or '"' in everything or "\\" in everything:
+        return None
+    return '{"' + '","'.join(map('":"'.join, event.items())) + '"}'
 
 
 def encode_append(event_id: str, audio: bytes | memoryview) -> bytes:

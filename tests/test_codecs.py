@@ -183,11 +183,24 @@ def test_much_long_audio() -> None:
     long_audio(20_000, seed=int(time.time()))
 
 
+class Named(str):
+    """A string that shows itself as something else, as members of an ``Enum`` do."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "shown"
+
+    def __format__(self, spec: str) -> str:
+        return "shown"
+
+
 def test_flat_events_are_written_as_any_other() -> None:
     """What has texts alone is put together by hand, with the same bytes, or refused alike."""
     maker = Maker(4)
     for _ in range(5_000):
-        event = {"type": "x.y", maker.json(): maker.json(), "event_id": maker.base64()}
+        kind = maker.rng.choice(["x.y", Named("x.y"), "x\ty", "x\u2028y", "é"])
+        event = {"type": kind, maker.json(): maker.json(), Named("event_id"): maker.base64()}
         try:
             plain = message._ENCODER.encode(event).encode()
         except UnicodeEncodeError:

@@ -123,7 +123,9 @@ class Connection:
             if self._ending is not None:
                 raise Ended(self._ending)
             now = time.monotonic()
-            flushed = self._keep_alive(now)
+            if now >= self._next_ping:
+                self._ping(now)
+            flushed = self._outgoing.flush()
             if self._channel.drained:
                 self._channel.drained = False
             elif self._read():
@@ -134,7 +136,8 @@ class Connection:
                 continue
             if now >= until:
                 return []
-            self._sleep(min(until, self._due()) - now, flushed)
+            due = self._next_ping if self._ping_sent is None else self._due()
+            self._sleep(min(until, due) - now, flushed)
             self._read()
 
     def _decode(self) -> list[str | bytes]:
@@ -244,17 +247,17 @@ class Connection:
         """
         self._ping_sent = None
         now = time.monotonic()
-        self._keep_alive(now)
+        if now >= self._next_ping:
+            self._ping(now)
+        self._outgoing.flush()
         return max(0.0, min(self._due() - now, 1.0))
 
-    def _keep_alive(self, now: float) -> bool:
-        """Ping when it is time; flush. Tells whether nothing is left to flush."""
-        if now >= self._next_ping:
-            self._next_ping = now + self._ping_interval
-            if self._ping_sent is None and not self._outgoing.holds(PING):
-                self._ping_sent = now
-                self._outgoing.post(PING, struct.pack("!d", now))
-        return self._outgoing.flush()
+    def _ping(self, now: float) -> None:
+        """Ping, unless a ping is under way."""
+        self._next_ping = now + self._ping_interval
+        if self._ping_sent is None and not self._outgoing.holds(PING):
+            self._ping_sent = now
+            self._outgoing.post(PING, struct.pack("!d", now))
 
     def _pong_is_missing(self, ping_sent: float, now: float) -> bool:
         """End when no answer to a ping came; only behind a read that found nothing, for it may have come meanwhile."""
