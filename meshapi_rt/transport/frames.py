@@ -23,7 +23,7 @@ PONG: Final = 0xA
 _UTF8: Callable[[], codecs.IncrementalDecoder] = codecs.getincrementaldecoder("utf-8")
 _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
 _FIRST_BUFFER = 512  # bytes: what an idle session costs
-_READS_TO_TELL = 100
+_READS_TO_TELL = 16  # reads after which the buffer is fitted to them: a burst, or a stall, may have made it large
 _BUFFER_SIZE = 256 * 1024  # what a busy one grows to; below this, throughput falls
 _LARGEST_EMPTY = 8 * _BUFFER_SIZE  # bytes of buffer that are kept while nothing is in it
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
@@ -90,12 +90,10 @@ class FrameDecoder:
         return self._view[self._end :]
 
     def _look_at_size(self) -> None:
-        """Halve an empty buffer of which a hundred reads used less than a quarter."""
-        if len(self._buffer) > _LARGEST_EMPTY:  # one very large message passed through
-            self._resize(_BUFFER_SIZE)
-            return
-        if _FIRST_BUFFER < len(self._buffer) > 4 * self._most:
-            self._resize(len(self._buffer) // 2)
+        """Shrink an empty buffer to what the last reads needed; at once where a very large message passed through."""
+        needed = max(_FIRST_BUFFER, 1 << self._most.bit_length())  # so that the same again would not fill it
+        if len(self._buffer) > min(needed, _LARGEST_EMPTY):
+            self._resize(min(needed, _BUFFER_SIZE))
         self._reads = self._most = 0
 
     def _resize(self, size: int) -> None:
