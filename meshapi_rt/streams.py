@@ -156,21 +156,22 @@ class EventStream:
         """
         message = None if self.closed else self._inbox.take()
         if message is None:
-            message = self._wait()
+            try:
+                message = self._inbox.get(Wait(self._timeout, self._cancel), self)
+            except queue.Empty:
+                raise TimedOut(f"no message came within {self._timeout:g} s; the session is still open") from None
         if message is None:
-            end = self._inbox.ended
-            if self.closed or end is None or isinstance(end, SessionClosed):
-                raise StopIteration
-            raise again(end)
+            raise self._end()
         if message.error is not None and self._raise_errors:
             raise message.error
         return message
 
-    def _wait(self) -> RealtimeMessage | None:
-        try:
-            return self._inbox.get(Wait(self._timeout, self._cancel), self)
-        except queue.Empty:
-            raise TimedOut(f"no message came within {self._timeout:g} s; the session is still open") from None
+    def _end(self) -> BaseException:
+        """Return what a loop ends with."""
+        end = self._inbox.ended
+        if self.closed or end is None or isinstance(end, SessionClosed):
+            return StopIteration()
+        return again(end)
 
     def orphan(self, end: MeshAPIError) -> None:
         """The same in a forked child."""
