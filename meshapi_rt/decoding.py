@@ -45,7 +45,7 @@ class Decoder:
 
     def messages(self, batch: list[str | bytes]) -> list[RealtimeMessage]:
         """Return the message of each payload: ``str`` of a text frame, ``bytes`` of a binary one: raw audio."""
-        return [self.message(one) for one in batch]
+        return list(map(self.message, batch))
 
     def message(self, payload: str | bytes) -> RealtimeMessage:
         """Return the message of one payload."""

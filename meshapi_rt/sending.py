@@ -192,30 +192,30 @@ class Sender:
 
     def send_audio(self, audio: pcm.AudioLike, timeout: float | None) -> tuple[str, ...]:
         """Send audio, in pieces of 10 s at most; return the ids of the events."""
-        wait = Wait(timeout)
         whole = pcm.as_bytes(audio)
-        if 0 < len(whole) <= _APPEND_BYTES:
-            return self._append(whole, wait)
-        self._check_open()
-        ids: list[str] = []
-        for start in range(0, len(whole), _APPEND_BYTES):
-            ids += self._append(whole[start : start + _APPEND_BYTES], wait)
-        return tuple(ids)
-
-    def _append(self, audio: bytes | memoryview, wait: Wait) -> tuple[str, ...]:
-        """Send the audio of one event, or of one binary frame; return the event's id."""
-        mark = None if self._hears is None else partial(self._hears, audio)
+        if not 0 < len(whole) <= _APPEND_BYTES:
+            return self._send_pieces(whole, timeout)
+        mark = None if self._hears is None else partial(self._hears, whole)
         if self._binary_audio:
             ids: tuple[str, ...] = ()
-            self._hand_over(bytes(audio), wait, mark, perishable=True, opcode=BINARY)
+            self._hand_over(bytes(whole), Wait(timeout), mark, perishable=True, opcode=BINARY)
         else:
             event_id = self._ids.next()
             ids = (event_id,)
-            self._hand_over(encode_append(event_id, audio), wait, mark, perishable=True)
+            self._hand_over(encode_append(event_id, whole), Wait(timeout), mark, perishable=True)
         self.unsaid_audio = True
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("sent audio of %d bytes", len(audio))
+            log.debug("sent audio of %d bytes", len(whole))
         return ids
+
+    def _send_pieces(self, audio: bytes | memoryview, timeout: float | None) -> tuple[str, ...]:
+        wait = Wait(timeout)
+        self._check_open()
+        ids: list[str] = []
+        for start in range(0, len(audio), _APPEND_BYTES):
+            left = None if timeout is None else wait.left()
+            ids += self.send_audio(audio[start : start + _APPEND_BYTES], left)
+        return tuple(ids)
 
     def _hand_over(
         self,
