@@ -55,16 +55,13 @@ class Decoder:
             message = self._like_the_last(payload)
             if message is not None:
                 return message
-        return self._otherwise(payload)
-
-    def _otherwise(self, text: str) -> RealtimeMessage:
-        if len(text) < _DIRECT_FROM:
-            return self._plainly(text)
+        if len(payload) < _DIRECT_FROM:
+            return self._plainly(payload)
         for key in _DELTAS:
-            at = text.find(key, 0, _DIRECT_WITHIN)
+            at = payload.find(key, 0, _DIRECT_WITHIN)
             if at >= 0:
-                return self._directly(text, at + len(key)) or self._plainly(text)
-        return self._plainly(text)
+                return self._directly(payload, at + len(key)) or self._plainly(payload)
+        return self._plainly(payload)
 
     def _plainly(self, text: str) -> RealtimeMessage:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -76,11 +76,12 @@ class RealtimeMessage:
 # -- sending ---
 
 
-def event_object(event: object) -> dict[str, Any]:
-    """Return a shallow copy of an event that a caller wants to send, as a ``dict``.
+def event_object(event: object, next_id: Callable[[], str]) -> dict[str, Any]:
+    """Return a shallow copy of an event that a caller wants to send, as a ``dict`` with an ``event_id``.
 
     Args:
         event: A mapping with a string ``type``, or an instance of an attrs class with such a field.
+        next_id: Makes the id of an event that has none.
 
     Raises:
         EventError: It is neither, or has no such ``type``.
@@ -100,6 +101,7 @@ def event_object(event: object) -> dict[str, Any]:
     event_id = copy.get("event_id")
     if event_id is not None and not isinstance(event_id, str):
         raise EventError(f"event_id must be a string, not {event_id!r}: leave it out to have one made")
+    copy["event_id"] = event_id or next_id()
     return copy
 
 

@@ -143,7 +143,7 @@ class Sender:
             only: A connection: it goes out on that one or not at all (``ConnectionLost``); ``None`` for whichever.
         """
         self._check_open()
-        wire = self._complete(event)
+        wire = event_object(event, self._ids.next)
         kind: str = wire["type"]
         event_id: str = wire["event_id"]
         if self._hooks.settles(wire):
@@ -170,16 +170,10 @@ class Sender:
         connection = self._connection
         if connection is None:
             return
-        wire = self._complete(event)
+        wire = event_object(event, self._ids.next)
         payload = encode_event(wire)
         connection.post(payload, self._mark(wire, claim) or _nothing)
         log.debug("sent %s, %d bytes", wire["type"], len(payload))
-
-    def _complete(self, event: object) -> dict[str, Any]:
-        """Return an event with an id."""
-        wire = event_object(event)
-        wire["event_id"] = wire.get("event_id") or self._ids.next()
-        return wire
 
     def _mark(self, wire: Mapping[str, Any], claim: Claim | None) -> Callable[[], None] | None:
         """Return what is to be noted when the turn of an event has come, if anything is."""
