@@ -184,6 +184,7 @@ class Connection:
             self._end(Ending(code=1006, problem=self._outgoing.broken or f"the connection broke ({exc})", cause=exc))
             return True
         if got is None:
+            self._decoder.filled(0)
             return False
         if got:
             self._decoder.filled(got)

@@ -22,10 +22,8 @@ PONG: Final = 0xA
 
 _UTF8: Callable[[], codecs.IncrementalDecoder] = codecs.getincrementaldecoder("utf-8")
 _WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
-_FIRST_BUFFER = 512  # bytes: what an idle session costs
-_READS_TO_TELL = 16  # reads after which the buffer is fitted to them: a burst, or a stall, may have made it large
-_BUFFER_SIZE = 256 * 1024  # what a busy one grows to; below this, throughput falls
-_LARGEST_EMPTY = 8 * _BUFFER_SIZE  # bytes of buffer that are kept while nothing is in it
+_BUFFER_SIZE = 256 * 1024  # bytes; with less, throughput falls
+_MOST_SPARE = 4  # buffers that nobody holds and that are kept
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
 _KEYS_AT_ONCE = 128  # mask keys drawn from the system per call: each call gives up the GIL
@@ -44,11 +42,24 @@ def _not_utf8(exc: UnicodeDecodeError) -> ProtocolViolation:
     return ProtocolViolation(1007, f"a text message is not UTF-8: {exc.reason}")
 
 
+_NO_BUFFER = memoryview(b"")
+# Of all sessions: a connection holds one only while bytes are in it, so that many share a few, which stay in the
+# processor's cache. Any thread takes and gives: what is done with the list is atomic.
+_spare: list[memoryview] = []
+
+
+def _borrowed() -> memoryview:
+    try:
+        return _spare.pop()
+    except IndexError:
+        return np.empty(_BUFFER_SIZE, np.uint8).data  # of which nothing is real memory before it is used
+
+
 class FrameDecoder:
     """Turns received bytes into whole messages and control frames.
 
-    Bytes are received into :meth:`room` and counted in with :meth:`filled`; :meth:`next` then gives each whole
-    message as ``(opcode, payload)``: ``str`` for text, ``bytes`` for the rest. One thread at a time.
+    Bytes are received into :meth:`room` and counted in with :meth:`filled`; :meth:`texts` and :meth:`next` then give
+    each whole message: ``str`` for text, ``bytes`` for the rest. One thread at a time.
 
     Args:
         max_message: The largest message in bytes, judged from the frame header and the running sum, before
@@ -57,12 +68,9 @@ class FrameDecoder:
 
     def __init__(self, max_message: int) -> None:
         self._max_message = max_message
-        self._buffer = bytearray(_FIRST_BUFFER)
-        self._view = memoryview(self._buffer)
+        self._buffer = _NO_BUFFER
         self._start = 0  # where the next frame begins
         self._end = 0  # where the received bytes end
-        self._reads = self._most = 0  # since the size was looked at: reads into the empty buffer, bytes in it at most
-        self._brimful = False  # the last read filled the buffer: more may have been waiting
         self._wanted = 0  # bytes of the frame that is not whole yet, with its header, as far as known
         self._opcode = 0  # of the fragmented message in progress, else 0
         # Its payload so far: not a list of fragments, for a server may send millions of them, of a byte or none.
@@ -73,38 +81,33 @@ class FrameDecoder:
     def room(self) -> memoryview:
         """Return the free space to receive into; never empty."""
         if self._start == self._end:
-            self._most = max(self._most, self._end)
+            if len(self._buffer) != _BUFFER_SIZE:  # none, or one that grew
+                self._buffer = _borrowed()
             self._start = self._end = 0
-            self._reads += 1
-            if self._reads > _READS_TO_TELL or len(self._buffer) > _LARGEST_EMPTY:
-                self._look_at_size()
-            if not self._brimful:
-                return self._view
+            return self._buffer
         size = len(self._buffer)
         if self._start and (self._end == size or self._start + self._wanted > size):
-            kept = bytes(self._view[self._start : self._end])
-            self._view[: len(kept)] = kept
+            kept = bytes(self._buffer[self._start : self._end])
+            self._buffer[: len(kept)] = kept
             self._start, self._end = 0, len(kept)
-        if self._end == size or (self._brimful and size < _BUFFER_SIZE):
-            self._resize(size * 2)  # by doubling, so that a header alone never costs what it announces
-        return self._view[self._end :]
-
-    def _look_at_size(self) -> None:
-        """Shrink an empty buffer to what the last reads needed; at once where a very large message passed through."""
-        needed = max(_FIRST_BUFFER, 1 << self._most.bit_length())  # so that the same again would not fill it
-        if len(self._buffer) > min(needed, _LARGEST_EMPTY):
-            self._resize(min(needed, _BUFFER_SIZE))
-        self._reads = self._most = 0
-
-    def _resize(self, size: int) -> None:
-        grown = bytearray(size)
-        grown[: self._end] = self._view[: self._end]
-        self._buffer, self._view = grown, memoryview(grown)
+        if self._end == size:
+            grown = bytearray(size * 2)  # by doubling, so that a header alone never costs what it announces
+            grown[:size] = self._buffer
+            self._buffer = memoryview(grown)
+        return self._buffer[self._end :]
 
     def filled(self, count: int) -> None:
-        """Count in *count* bytes that were received into :meth:`room`."""
+        """Count in *count* bytes that were received into :meth:`room`, maybe none."""
         self._end += count
-        self._brimful = self._end == len(self._buffer)
+        if self._start == self._end:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Part with the buffer: nothing is in it."""
+        if len(self._buffer) == _BUFFER_SIZE and len(_spare) < _MOST_SPARE:
+            _spare.append(self._buffer)
+        self._buffer = _NO_BUFFER
+        self._start = self._end = 0
 
     def texts(self, into: list[str | bytes]) -> bool:
         """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
@@ -115,9 +118,8 @@ class FrameDecoder:
         Raises:
             ProtocolViolation: As in :meth:`next`; what came before it has been appended.
         """
-        if self._opcode or self._checked:
-            return self._start < self._end
-        buffer, view, start, last = self._buffer, self._view, self._start, self._end - 4
+        buffer, start = self._buffer, self._start
+        last = -1 if self._opcode or self._checked else self._end - 4  # where a frame may begin; not inside another
         try:
             while start <= last and buffer[start] == _WHOLE_TEXT:
                 length, begin = buffer[start + 1], start + 2
@@ -128,12 +130,15 @@ class FrameDecoder:
                 end = begin + length
                 if end > self._end or length > self._max_message:
                     break
-                into.append(str(view[begin:end], "utf-8"))
+                into.append(str(buffer[begin:end], "utf-8"))
                 self._start = start = end
                 self._wanted = 0
         except UnicodeDecodeError as exc:
             raise _not_utf8(exc) from None
-        return start < self._end
+        if start < self._end:
+            return True
+        self._give_back()
+        return False
 
     def next(self) -> tuple[int, str | bytes] | None:
         """Return the next whole message or control frame, or ``None`` until more bytes have come.
@@ -205,9 +210,9 @@ class FrameDecoder:
         if final and opcode == TEXT:
             if self._checked:
                 self._utf8.reset()
-            return TEXT, self._text(self._view[begin:end])
+            return TEXT, self._text(self._buffer[begin:end])
         if opcode & 0x08 or (final and opcode == BINARY):
-            return opcode, bytes(self._view[begin:end])
+            return opcode, bytes(self._buffer[begin:end])
         return self._take_fragment(opcode, bool(final), begin, end)
 
     def _take_fragment(self, opcode: int, final: bool, begin: int, end: int) -> tuple[int, str | bytes] | None:
@@ -215,7 +220,7 @@ class FrameDecoder:
             self._opcode = opcode
         if self._opcode == TEXT:
             self._check_utf8(begin, end, final)
-        self._partial += self._view[begin:end]
+        self._partial += self._buffer[begin:end]
         if not final:
             return None
         whole, kind = self._partial, self._opcode
@@ -247,7 +252,7 @@ class FrameDecoder:
             self._check_utf8(begin, min(begin + length, self._end), final=False)
 
     def _check_utf8(self, begin: int, end: int, final: bool) -> None:
-        unseen = self._view[begin + self._checked : end]
+        unseen = self._buffer[begin + self._checked : end]
         try:
             self._utf8.decode(unseen, final)
         except UnicodeDecodeError as exc:
