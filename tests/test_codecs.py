@@ -163,9 +163,9 @@ def long_audio(count: int, seed: int) -> None:
     for _ in range(count):
         text = base64.b64encode(maker.rng.randbytes(maker.rng.choice([9216, 9217, 9218, maker.rng.randrange(30_000)])))
         damaged = maker.damaged(text.decode(), "=\n-_é\x00 A", 2)
-        quick = codecs._decode_by_table(damaged) if len(damaged) % 4 == 0 and damaged else None
-        if quick is not None:
-            assert outcome(codecs._decode_strictly, damaged) == (True, quick), damaged[:80]
+        if damaged and len(damaged) % 4 == 0:
+            quick = outcome(codecs._decode_by_table, damaged)  # it may leave a text to the other, and may refuse it
+            assert quick == (True, None) or quick == outcome(codecs._decode_strictly, damaged), damaged[:80]
         assert outcome(codecs.plain_decode_base64, damaged) == outcome(codecs.chosen().decode_base64, damaged)
 
 
