@@ -146,6 +146,21 @@ def test_the_buffer_shrinks_again() -> None:
     assert len(decoder.room()) < MIB
 
 
+def test_connections_share_buffers_and_mix_nothing() -> None:
+    """A buffer is held while part of a frame is in it, and serves another connection when all has been taken."""
+    decoders = [FrameDecoder(4 * MIB) for _ in range(12)]
+    frames = [frame(BINARY, bytes([at]) * size) for at, size in enumerate([1, 200, 70_000, 300_000] * 3)]
+    for cut in (0.0, 0.5, 0.99):
+        for decoder, whole in zip(decoders, frames, strict=True):
+            feed(decoder, whole[: int(cut * len(whole))])
+            assert decoder.next() is None
+        for decoder, whole in zip(decoders, frames, strict=True):
+            feed(decoder, whole[int(cut * len(whole)) :] + whole)
+            assert [frame(*decoder.next() or ()), frame(*decoder.next() or ())] == [whole, whole]
+            assert decoder.next() is None
+            assert not decoder.texts([])
+
+
 # -- what must pass ---
 
 
