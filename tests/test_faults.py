@@ -617,7 +617,7 @@ def test_nothing_follows_our_close_frame() -> None:
     connection = Connection(
         Channel(ours_end), b"", max_message_size=1000, ping_interval=None, ping_timeout=None, counters=Counters()
     )
-    while not connection._outgoing._urgent:  # as long as the socket takes every pong
+    while not connection._outgoing.urgent:  # as long as the socket takes every pong
         peers_end.sendall(frame(PING, b"x" * 125) * 10)
         connection.receive(timeout=0)
         connection.receive(timeout=0)

@@ -125,9 +125,10 @@ class Connection:
             now = time.monotonic()
             if now >= self._next_ping:
                 self._ping(now)
-            flushed = self._outgoing.flush()
-            if self._channel.drained:
-                self._channel.drained = False
+            outgoing, channel = self._outgoing, self._channel
+            flushed = outgoing.flush() if outgoing.urgent or outgoing.unsent else True
+            if channel.drained:
+                channel.drained = False
             elif self._read():
                 if now < until:  # a flood without a message does not hold it longer
                     continue
@@ -136,9 +137,10 @@ class Connection:
                 continue
             if now >= until:
                 return []
-            due = self._next_ping if self._ping_sent is None else self._due()
-            self._sleep(min(until, due) - now, flushed)
-            self._read()
+            if not self._torn or self._may_become_text():
+                due = self._next_ping if self._ping_sent is None else self._due()
+                self._sleep((due if due < until else until) - now, flushed)
+                self._read()
 
     def _decode(self) -> list[str | bytes]:
         """Take every whole message; a close or a violation behind them waits until they are handed out."""
@@ -197,14 +199,12 @@ class Connection:
         return True
 
     def _sleep(self, longest: float, flushed: bool) -> None:
-        if self._torn and not self._may_become_text():
-            return
-        sender_busy = not flushed and self._outgoing.busy
-        if sender_busy:
-            longest = min(longest, _BUSY_LOOK)
+        or_write = False
+        if not flushed:
+            or_write = not self._outgoing.busy
+            longest = longest if or_write else min(longest, _BUSY_LOOK)
         try:
-            timeout = None if longest == math.inf else max(0.0, longest)
-            self._channel.reading.wait(timeout, or_other=not flushed and not sender_busy)
+            self._channel.reading.wait(None if longest == math.inf else longest, or_write)
         except (OSError, ValueError) as exc:
             self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
 

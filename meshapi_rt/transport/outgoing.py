@@ -35,6 +35,8 @@ class Outgoing:
         behind the frame in progress, and whoever finds the socket writable flushes it.
 
     Attributes:
+        urgent: Frames that wait for the frame in progress: opcode, payload, mark. Any thread appends.
+        unsent: The rest of such a frame in progress; ``None`` between two.
         close_sent: A close frame has gone out, or is about to: nothing may follow it.
         retired: Only what was posted before, and a close, may still go out.
         over: The reader has met the end.
@@ -46,16 +48,15 @@ class Outgoing:
         self._counters = counters
         self._encoder = FrameEncoder()
         self._make_lock()
-        # Frames that wait for the frame in progress: opcode, payload, mark. Any thread appends.
-        self._urgent: list[tuple[int, bytes, Callable[[], None] | None]] = []
-        self._unsent: memoryview | None = None  # the rest of an urgent frame in progress
+        self.urgent: list[tuple[int, bytes, Callable[[], None] | None]] = []
+        self.unsent: memoryview | None = None
         self.close_sent = False
         self.retired = False
         self.over = False
         self.broken: str | None = None
 
     def _make_lock(self) -> None:
-        # Guards the encoder, _unsent and the order of bytes on the wire. Held while a frame goes out, over all
+        # Guards the encoder, unsent and the order of bytes on the wire. Held while a frame goes out, over all
         # its retries. The reader only ever tries it.
         self._frame_lock = threading.Lock()
 
@@ -84,7 +85,7 @@ class Outgoing:
         if not self._frame_lock.acquire(False):  # by name it takes twice as long
             self._acquire(wait)
         try:
-            if self._urgent or self._unsent:
+            if self.urgent or self.unsent:
                 self._write_urgent(wait)
             # Not before: our answer to the peer's close may have been among them.
             if self.close_sent or self.over or self.broken or (self.retired and opcode != CLOSE):
@@ -99,7 +100,7 @@ class Outgoing:
             counters.last_sent = counters.last_asked = time.monotonic()
         finally:
             self._frame_lock.release()
-        if self._urgent or self._unsent:
+        if self.urgent or self.unsent:
             self.flush()
 
     def _acquire(self, wait: Wait) -> None:
@@ -152,24 +153,24 @@ class Outgoing:
 
     def post(self, opcode: int, payload: bytes, mark: Callable[[], None] | None = None) -> None:
         """Leave a frame to whoever can send first; never waits."""
-        if len(self._urgent) >= _URGENT_LIMIT:
+        if len(self.urgent) >= _URGENT_LIMIT:
             self._forget_a_pong()
-        self._urgent.append((opcode, payload, mark))
+        self.urgent.append((opcode, payload, mark))
         self.flush()
 
     def holds(self, opcode: int) -> bool:
         """Tell whether a posted frame of that kind still waits."""
-        return any(waiting[0] == opcode for waiting in self._urgent.copy())
+        return any(waiting[0] == opcode for waiting in self.urgent.copy())
 
     def _forget_a_pong(self) -> None:
-        oldest = next((waiting for waiting in self._urgent.copy() if waiting[0] == PONG), None)
+        oldest = next((waiting for waiting in self.urgent.copy() if waiting[0] == PONG), None)
         if oldest is not None:
             with contextlib.suppress(ValueError, IndexError):  # whoever can send has just taken it
-                self._urgent.remove(oldest)
+                self.urgent.remove(oldest)
 
     def flush(self) -> bool:
         """Send waiting control frames as far as the socket takes them now; tell whether none is left."""
-        while self._urgent or self._unsent:
+        while self.urgent or self.unsent:
             if not self._frame_lock.acquire(blocking=False):
                 return False  # whoever holds it flushes when its frame is out
             try:
@@ -184,12 +185,12 @@ class Outgoing:
         try:
             while (rest := self._next_urgent()) is not None:
                 taken = self._channel.write(rest)
-                self._unsent = rest[taken:] or None
+                self.unsent = rest[taken:] or None
                 if not taken:
                     return False
         except OSError:
-            self._unsent = None  # the reader meets the same trouble and tells it
-            self._urgent.clear()
+            self.unsent = None  # the reader meets the same trouble and tells it
+            self.urgent.clear()
         except BaseException:  # Ctrl-C: whether the bytes went out is not known, and they must not go out twice
             self.abort("a control frame was interrupted")
             raise
@@ -202,20 +203,20 @@ class Outgoing:
 
     def _next_urgent(self) -> memoryview | None:
         """Return what is to be sent of waiting frames, if anything is."""
-        if self._unsent is not None:
-            return self._unsent
-        if not self._urgent or self.close_sent or self.broken:
-            self._urgent.clear()
+        if self.unsent is not None:
+            return self.unsent
+        if not self.urgent or self.close_sent or self.broken:
+            self.urgent.clear()
             return None
-        opcode, payload, mark = self._urgent.pop(0)
+        opcode, payload, mark = self.urgent.pop(0)
         self.close_sent = opcode == CLOSE
         if mark is not None:
             mark()
-        self._unsent = self._encoder.encode(opcode, payload)
+        self.unsent = self._encoder.encode(opcode, payload)
         self._counters.frames_sent += 1
-        self._counters.bytes_sent += len(self._unsent)
+        self._counters.bytes_sent += len(self.unsent)
         self._counters.last_sent = time.monotonic()
-        return self._unsent
+        return self.unsent
 
     # -- the end ---
 
