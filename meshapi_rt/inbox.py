@@ -20,7 +20,7 @@ __all__ = ["Inbox", "Watcher", "again"]
 # For how long a thread between two calls of receive() counts as one that consumes: seconds, and messages.
 _COMES_BACK = 5.0
 _WAITS_FOR_IT = 1000
-_SETTLED_AT = 32  # messages taken after which what they were charged is taken off, if it does not matter sooner
+_SETTLED_AT = 8  # messages taken after which what they were charged is taken off, if it does not matter sooner
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
 
 

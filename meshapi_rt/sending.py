@@ -25,7 +25,7 @@ __all__ = ["EventIds", "Hooks", "Sender"]
 log = logging.getLogger("meshapi_rt")
 
 _APPEND_BYTES = 10 * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE  # 10 s per append; the limit is 15 MiB (protocol.md 1.5, T)
-_IDS_AT_ONCE = 16
+_IDS_AT_ONCE = 8
 # What makes no sense later: a session that connects again drops and counts it while there is no connection.
 _PERISHABLE = frozenset({"input_audio_buffer.append", "response.cancel", "conversation.item.truncate"})
 

@@ -26,7 +26,7 @@ _BUFFER_SIZE = 256 * 1024  # bytes; with less, throughput falls
 _MOST_SPARE = 4  # buffers that nobody holds and that are kept
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
-_KEYS_AT_ONCE = 128  # mask keys drawn from the system per call: each call gives up the GIL
+_KEYS_AT_ONCE = 64  # mask keys drawn from the system per call: each call gives up the GIL
 _xor = np.bitwise_xor
 
 
