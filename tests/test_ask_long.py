@@ -114,7 +114,7 @@ def left_over() -> dict[str, int]:
 
 def test_two_hundred_questions_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread, no message, no claim and no draft outlives its question, and every question is answered."""
-    monkeypatch.setattr("meshapi_rt.routing._AFTERWARDS", 0.2)
+    monkeypatch.setattr("meshapi_rt.routing._AFTERWARDS", 1.0)
     assert _AFTERWARDS == 30.0
     with LocalServer(responder=parrot_or_wait, faults=Faults(LateDeltas(2, seconds=0.01))) as server:
         with server.client().realtime.connect(model="m") as session:
@@ -126,7 +126,7 @@ def test_two_hundred_questions_of_every_kind(monkeypatch: pytest.MonkeyPatch) ->
             for number in range(200):
                 KINDS[number % len(KINDS)](session, number)
             by_text(session, 200)
-            time.sleep(0.3)
+            time.sleep(1.1)
             session.update()  # whoever comes next sweeps up
             claims = session._engine.claims
             assert not claims.busy

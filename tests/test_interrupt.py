@@ -24,11 +24,14 @@ def echoing(line: Line) -> None:
     line.serve_until_close()
 
 
-def interrupted(work: Callable[[], object]) -> float:
-    """Press Ctrl-C while *work* waits; return how long it went on after that."""
+def interrupted(work: Callable[[], object], done: Callable[[], int] = lambda: 0) -> float:
+    """Press Ctrl-C when *work* waits, as what it has *done* stays the same; return how long it went on after that."""
     pressed = [0.0]
 
     def press() -> None:
+        seen, end = -1, time.monotonic() + LIMIT
+        while seen != (seen := done()) and time.monotonic() < end:
+            threading.Event().wait(0.2)
         pressed[0] = time.monotonic()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -76,7 +79,7 @@ def test_send_is_interrupted() -> None:
     with peer(deaf) as running:
         session = client_of(running).realtime.connect(model="m")
         event = {"type": "x", "pad": "x" * 1_000_000}
-        assert interrupted(lambda: [session.send(event) for _ in range(100)]) < 0.5
+        assert interrupted(lambda: [session.send(event) for _ in range(100)], lambda: session.stats.frames_sent) < 0.5
         with pytest.raises(MeshAPIError):
             for _ in range(100):
                 session.send({"type": "y"}, timeout=0.2)

@@ -114,7 +114,7 @@ def test_the_spy_catches_the_usual_use(authority: trustme.CA, spy: type[Spy]) ->
 
     def script(line: Line) -> None:
         line.sock.sendall(b"1")
-        time.sleep(0.3)
+        time.sleep(1.0)
         line.sock.sendall(b"2")  # lets the reader out; some versions of Python lock the writer out until then
         line.sock.recv(100)
 
@@ -124,8 +124,10 @@ def test_the_spy_catches_the_usual_use(authority: trustme.CA, spy: type[Spy]) ->
             sock.settimeout(None)
             assert sock.recv(1) == b"1"
             assert spy.overlaps == 0
+            before = spy.calls
             reader, raised = in_thread(lambda: sock.recv(1))
-            reader.join(0.1)
+            while spy.calls == before and reader.is_alive():
+                reader.join(0.01)
             sock.send(b"x")
             reader.join(LIMIT)
             assert not raised
