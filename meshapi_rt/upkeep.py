@@ -38,13 +38,13 @@ class Upkeep:
         credible = expires_in is not None and _CREDIBLE[0] <= expires_in <= _CREDIBLE[1]
         self._expires = now + expires_in if credible and expires_in is not None else math.inf
 
-    def keepalive_due(self, now: float, last_sent: float | None, last_used: float) -> float:
+    def keepalive_due(self, now: float, last_asked: float | None, last_used: float) -> float:
         """Return the seconds until a keepalive is due or should be looked at again, 0 for now, infinity for never."""
         if self.keepalive is None:
             return math.inf
         if self.keepalive_for is not None and now - last_used > self.keepalive_for:
             return self.keepalive  # unused now, but that may change
-        quiet_since = max(self._kept, last_sent or -math.inf)
+        quiet_since = max(self._kept, last_asked or -math.inf)
         return max(0.0, quiet_since + self.keepalive - now)
 
     def kept(self, now: float) -> None:
