@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +65,7 @@ class Kernel:
     """A kernel and the front end's side of its channels."""
 
     def __init__(self, home: Path) -> None:
+        self._stacks = home / "stacks"
         self._manager = KernelManager(kernel_name="python3")
         self._manager.start_kernel(env=environment(PYTHONWARNINGS="default", IPYTHONDIR=str(home)))
         self._client = self._manager.blocking_client()
@@ -79,6 +82,9 @@ class Kernel:
     def wait_until_ready(self) -> None:
         """Wait until it takes cells."""
         self._client.wait_for_ready(timeout=LIMIT)
+        if hasattr(signal, "SIGUSR1"):
+            register = f"faulthandler.register(signal.SIGUSR1, open({str(self._stacks)!r}, 'w'), all_threads=True)"
+            self.run(f"import faulthandler, signal\n{register}")
 
     def run(self, source: str, cell_id: str | None = None) -> Cell:
         """Run a cell to its end, which must be a good one."""
@@ -95,8 +101,16 @@ class Kernel:
         try:
             message: Message = self._client.get_iopub_msg(timeout=LIMIT)
         except queue.Empty:
-            pytest.fail("the kernel says nothing")
+            pytest.fail(f"the kernel says nothing; it is here:\n{self._whereabouts()}")
         return message
+
+    def _whereabouts(self) -> str:
+        """Return the stacks of its threads, which it writes down even where it hangs."""
+        if not hasattr(signal, "SIGUSR1"):
+            return "unknown on this platform"
+        self._manager.signal_kernel(signal.SIGUSR1)
+        time.sleep(1)
+        return self._stacks.read_text(errors="replace")
 
     def close(self) -> None:
         """Stop it."""
