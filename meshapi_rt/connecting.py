@@ -6,12 +6,12 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from .decoding import Decoder, Wire
 from .engine import Engine, Options
 from .params import Auth, RealtimeConnectParams
 from .secret import Secret
 from .session import RealtimeSession
 from .stats import Counters
-from .transport import Connection
 from .transport.opening import open_connection
 from .waiting import Wait
 
@@ -51,10 +51,11 @@ def open_session(
     wait = Wait(params.timeout, params.cancel)
     counters = Counters()
 
-    def reopen(wait: Wait) -> Connection:
+    def reopen(wait: Wait) -> Wire:
         check()
         return open_connection(
             url,
+            maker=Decoder(secret.redact),
             secret=secret,
             auth=auth,
             headers=headers,

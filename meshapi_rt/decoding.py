@@ -1,17 +1,22 @@
-"""How a frame becomes a :class:`.RealtimeMessage`."""
+"""How a payload becomes a :class:`.RealtimeMessage`."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from .codecs import chosen
 from .errors import RealtimeError
 from .message import RealtimeMessage
 from .retired import AUDIO_DELTAS
+from .transport import Connection
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "Wire"]
+
+Wire: TypeAlias = Connection[RealtimeMessage]
+Received: TypeAlias = "bytes | bytearray | memoryview"
 
 _DIRECT_FROM = 1024  # characters; below that a parse of the whole text is as fast
 _DIRECT_WITHIN = 1000  # characters in which the delta of an audio event begins
@@ -19,7 +24,7 @@ _DELTAS = ('"delta":"', '"delta": "')
 _EVENT_ID = '"event_id":"'
 _MARK = f"delta-{os.urandom(8).hex()}"  # stands for the audio while the rest is parsed
 _LONGEST_TAIL = 200  # characters behind the audio, for what is kept
-_NOTHING = "\0"  # no text begins so
+_LONGEST_ID = 100  # characters of an event id that it is looked for in
 
 
 def _unchanged(text: str) -> str:
@@ -27,10 +32,10 @@ def _unchanged(text: str) -> str:
 
 
 class Decoder:
-    """Turns the frames of a session into messages; never fails. One thread.
+    """Makes the messages of a connection; never fails but for texts that are no UTF-8. One thread.
 
     Audio events of one item differ in their id and their audio alone. What stands around those in the last one is
-    kept, so that the next one is compared with it in place of being parsed.
+    kept, so that the next one is compared with it where it was received, in place of being copied and parsed.
 
     Args:
         redact: Takes secrets out of what goes into an exception.
@@ -39,29 +44,37 @@ class Decoder:
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
         self._redact = redact
         self._loads, self._decode_base64, _ = chosen()
-        # The texts before the id of the last audio event, between that and the audio, and behind it; and what it says.
-        self._before, self._between, self._behind = _NOTHING, "", ""
+        # The bytes before the id of the last audio event, between that and the audio, and behind it; and what it says.
+        self._around = b"", b"", b""
+        self._head = sys.maxsize  # bytes in which the audio of an event like it begins
         self._outline: dict[str, Any] = {}
 
-    def messages(self, batch: list[str | bytes]) -> list[RealtimeMessage]:
-        """Return the message of each payload: ``str`` of a text frame, ``bytes`` of a binary one: raw audio."""
-        return list(map(self.message, batch))
+    def binary(self, payload: bytes) -> RealtimeMessage:
+        """Return the message of a binary frame: raw audio."""
+        return RealtimeMessage(payload, size=len(payload))
 
-    def message(self, payload: str | bytes) -> RealtimeMessage:
-        """Return the message of one payload."""
-        if isinstance(payload, bytes):
-            return RealtimeMessage(payload)
-        if payload.startswith(self._before):
+    def text(self, payload: Received) -> RealtimeMessage:
+        """Return the message of a text frame.
+
+        Raises:
+            UnicodeDecodeError: It is no UTF-8.
+        """
+        if len(payload) > self._head:
             message = self._like_the_last(payload)
             if message is not None:
                 return message
-        if len(payload) < _DIRECT_FROM:
-            return self._plainly(payload)
+        message = self._of(str(payload, "utf-8"))
+        message.size = len(payload)
+        return message
+
+    def _of(self, text: str) -> RealtimeMessage:
+        if len(text) < _DIRECT_FROM:
+            return self._plainly(text)
         for key in _DELTAS:
-            at = payload.find(key, 0, _DIRECT_WITHIN)
+            at = text.find(key, 0, _DIRECT_WITHIN)
             if at >= 0:
-                return self._directly(payload, at + len(key)) or self._plainly(payload)
-        return self._plainly(payload)
+                return self._directly(text, at + len(key)) or self._plainly(text)
+        return self._plainly(text)
 
     def _plainly(self, text: str) -> RealtimeMessage:
         try:
@@ -122,28 +135,36 @@ class Decoder:
         outline = self._audio_event(before + _MARK + between + _MARK + behind)
         if outline is None or outline.get("event_id") != _MARK:
             return
-        if not any(isinstance(one, (dict, list)) for one in outline.values()):  # which messages would share
-            self._before, self._between, self._behind, self._outline = before, between, behind, outline
+        if any(isinstance(one, (dict, list)) for one in outline.values()):  # which messages would share
+            return
+        if (before + between + behind).isascii():  # where bytes are counted as characters are
+            self._around = before.encode(), between.encode(), behind.encode()
+            self._head, self._outline = at + _LONGEST_ID + len(between), outline
 
-    def _like_the_last(self, text: str) -> RealtimeMessage | None:
+    def _like_the_last(self, payload: Received) -> RealtimeMessage | None:
         """Decode an audio event that differs from the last one in its id and its audio alone, else give ``None``.
 
-        Exact for the reason above; and an identifier, as an id has to be here, stands in JSON as it reads.
+        Exact for the reason above; and an identifier, as an id has to be here, stands in JSON as it reads. It keeps no
+        text: that can be made again, for base64 without padding has one form.
         """
-        at = len(self._before)
-        stop = text.find('"', at)
-        start, end = stop + len(self._between), len(text) - len(self._behind)
-        event_id = text[at:stop]
-        alike = text.startswith(self._between, stop) and text.endswith(self._behind) and start <= end
-        if not (alike and event_id.isidentifier()):
+        before, between, behind = self._around
+        head = bytes(payload[: self._head])
+        at = len(before)
+        stop = head.find(b'"', at)
+        start, end = stop + len(between), len(payload) - len(behind)
+        alike = head.startswith(before) and head.startswith(between, stop) and payload[end:] == behind
+        if not alike or start > end:
             return None
         try:
-            audio = self._decode_base64(text[start:end])
+            event_id = head[at:stop].decode("ascii")
+            audio = self._decode_base64(payload[start:end])
         except ValueError:
+            return None
+        if len(audio) % 3 or not event_id.isidentifier():
             return None
         outline = self._outline.copy()
         outline["event_id"] = event_id
-        return RealtimeMessage(audio, text, outline, outline["type"], None, start)
+        return RealtimeMessage(audio, None, outline, outline["type"], None, start, (head[:start], behind), len(payload))
 
 
 def _error_of(event: Mapping[str, Any], redact: Callable[[str], str]) -> RealtimeError:

@@ -16,6 +16,7 @@ import attrs
 
 from .aside import Aside
 from .claims import Claim, Claims
+from .decoding import Wire
 from .errors import (
     ConfigurationError,
     ConnectionLost,
@@ -35,7 +36,7 @@ from .pump import Pump, RenewNow
 from .retired import AUDIO_DELTAS
 from .sending import EventIds, Sender
 from .stats import Counters, SessionStats
-from .transport import Connection, CutOff, NotSent
+from .transport import CutOff, NotSent
 from .upkeep import Upkeep
 from .waiting import Deadline, Wait
 
@@ -78,7 +79,7 @@ class Engine:
     def __init__(
         self,
         *,
-        reopen: Callable[[Wait], Connection],
+        reopen: Callable[[Wait], Wire],
         redact: Callable[[str], str],
         counters: Counters,
         options: Options,
@@ -92,7 +93,7 @@ class Engine:
         self._state_lock = threading.Lock()
         self._closing = False
         self._told_to_close = threading.Event() if self._policy else None  # ends a reconnect under way
-        self._leaving: Connection | None = None  # for another; close() breaks it off
+        self._leaving: Wire | None = None  # for another; close() breaks it off
         self._dropped_before = 0  # the last reconnect
         self._drops = 0  # connections lost, the renewed ones not counted
         self._last_used = time.monotonic()
@@ -213,7 +214,7 @@ class Engine:
         expires = self.history.expires_at
         return None if expires is None else expires - time.time()
 
-    def tick(self, connection: Connection) -> float | None:
+    def tick(self, connection: Wire) -> float | None:
         """Send a keepalive or leave for a new connection when it is time."""
         now = time.monotonic()
         if now < self._next_look:
@@ -264,7 +265,7 @@ class Engine:
             return False
         return self._policy.per_session is None or self._drops < self._policy.per_session
 
-    def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Connection, list[RealtimeMessage]] | None:
+    def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Wire, list[RealtimeMessage]] | None:
         """Connect again and restore; ``None`` where that failed or the user closed, and the session is over."""
         from .replay import plan_replay  # noqa: PLC0415 - of sessions that lose their connection
         from .revival import reconnected_message, revive  # noqa: PLC0415
@@ -382,7 +383,7 @@ class Engine:
             self.follower.close()
             self.follower.join(deadline.left())
 
-    def _say_goodbye(self, connection: Connection, code: int, reason: str, deadline: Deadline) -> None:
+    def _say_goodbye(self, connection: Wire, code: int, reason: str, deadline: Deadline) -> None:
         """Begin the closing handshake and give the peer a moment to finish it."""
         with contextlib.suppress(TimeoutError, NotSent, CutOff):
             connection.send_close(code, reason, Wait(deadline.left() / 4))

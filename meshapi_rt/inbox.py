@@ -94,7 +94,7 @@ class Inbox:
             if self.ended is not None:
                 return False
             for one in messages:
-                size = _OVERHEAD + len(one.text if one.text is not None else one.audio or b"")
+                size = _OVERHEAD + one.size
                 self._sizes.append(size)
                 self._held += size
             self._messages.extend(messages)

@@ -25,19 +25,32 @@ class RealtimeMessage:
         audio: Raw audio: the payload of a binary frame, or the decoded ``delta`` of a
             ``response.output_audio.delta`` event; in the session's output format, PCM16 at 24 kHz by default. Its
             edges may fall inside a sample: ``pcm.Joiner`` carries the odd byte. Else ``None``.
-        text: The JSON text of a text frame, as on the wire; ``None`` for a binary frame.
         type: The event's ``type``; ``None`` where there is no event or its type is no string.
         error: For an ``error`` event, the exception that ``receive()`` raises for it.
+        size: Bytes of the frame's payload; 0 for a message of our own.
         outline: What our own rooms read instead of ``event``: the same, but maybe with a mark for a long ``delta``.
     """
 
     # Not frozen: one is made for every frame, and that would take twice as long.
     audio: bytes | None = None
-    text: str | None = None
+    _text: str | None = None
     outline: dict[str, Any] | None = None
     type: str | None = None
     error: RealtimeError | None = None
     _delta_at: int = 0  # where in the text the delta begins that the outline lacks; 0 for none
+    _around: tuple[bytes, bytes] | None = None  # of a text that is not kept: what stands before the audio, and behind
+    size: int = 0
+
+    @property
+    def text(self) -> str | None:
+        """The JSON text of a text frame, as on the wire; ``None`` for a binary frame."""
+        if self._around is not None and self._text is None:
+            self._text = self._delta_text().join(part.decode() for part in self._around)
+        return self._text
+
+    def _delta_text(self) -> str:
+        assert self.audio is not None
+        return chosen().encode_base64(self.audio).decode()
 
     @property
     def event(self) -> ServerEvent | None:
@@ -49,16 +62,16 @@ class RealtimeMessage:
         """
         start = self._delta_at
         if start:
-            assert self.text is not None
+            text = self._text
             assert self.outline is not None
-            self.outline["delta"] = self.text[start : self.text.index('"', start)]
+            self.outline["delta"] = self._delta_text() if text is None else text[start : text.index('"', start)]
             self._delta_at = 0  # last: another thread may ask at the same time
         return self.outline  # type: ignore[return-value]  # believed, not checked
 
     @property
     def is_binary(self) -> bool:
         """Whether it came as a binary frame."""
-        return self.text is None
+        return self._text is None and self._around is None
 
     def __repr__(self) -> str:
         facts = [repr(self.type)] if self.outline is not None else []

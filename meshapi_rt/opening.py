@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .decoding import Decoder
+from .decoding import Wire
 from .errors import ConnectError, ConnectRefused, ConnectTimeout, remedy
 from .message import RealtimeMessage
 from .pump import outcome
-from .transport import Connection, Ended
+from .transport import Ended
 from .waiting import Wait
 
 __all__ = ["first_messages"]
@@ -16,7 +16,7 @@ __all__ = ["first_messages"]
 _REFUSAL_PATIENCE = 1.0  # seconds for the close that follows an error as first frame
 
 
-def first_messages(connection: Connection, wait: Wait, redact: Callable[[str], str]) -> list[RealtimeMessage]:
+def first_messages(connection: Wire, wait: Wait, redact: Callable[[str], str]) -> list[RealtimeMessage]:
     """Wait for the first frame of a session.
 
     Returns:
@@ -29,7 +29,7 @@ def first_messages(connection: Connection, wait: Wait, redact: Callable[[str], s
         Cancelled: The cancel event was set.
     """
     try:
-        while not (batch := connection.receive(wait.slice())):
+        while not (messages := connection.receive(wait.slice())):
             if wait.left() == 0:
                 raise ConnectTimeout(
                     f"no session within {wait.timeout:g} s: the server accepted the connection but sent no first "
@@ -38,14 +38,12 @@ def first_messages(connection: Connection, wait: Wait, redact: Callable[[str], s
     except Ended as exc:
         end = outcome(exc.ending, None, redact)
         raise ConnectError(f"the server ended the connection before its first frame: {end}") from end
-    messages = Decoder(redact).messages(batch)
     if messages[0].error is not None:
-        del batch  # a server may repeat the token in it, and tracebacks may print local variables
         raise _refused(connection, messages[0], wait.within(_REFUSAL_PATIENCE))
     return messages
 
 
-def _refused(connection: Connection, first: RealtimeMessage, wait: Wait) -> ConnectRefused:
+def _refused(connection: Wire, first: RealtimeMessage, wait: Wait) -> ConnectRefused:
     """Wait for the close that follows a terminal error, for its code."""
     error, code = first.error, None
     assert error is not None

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .decoding import Decoder
+from .decoding import Wire
 from .errors import ConnectionLost, MeshAPIError, RealtimeError, SessionClosed, TimedOut
 from .inbox import Inbox, again
 from .message import RealtimeMessage
 from .stats import Counters
-from .transport import Connection, CutOff, Ended, Ending, NotSent
+from .transport import CutOff, Ended, Ending, NotSent
 from .waiting import Deadline, Wait
 
 __all__ = ["Keeper", "Pump", "RenewNow", "outcome"]
@@ -41,7 +41,7 @@ class Keeper(Protocol):
     def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
         """Look at messages, and return those that are for the consumers. Must not block."""
 
-    def tick(self, connection: Connection) -> float | None:
+    def tick(self, connection: Wire) -> float | None:
         """Do what is due, and return the seconds until the next time. Must not block; may raise ``RenewNow``."""
 
     def left(self) -> bool:
@@ -53,7 +53,7 @@ class Keeper(Protocol):
     def survives(self, end: MeshAPIError) -> bool:
         """Tell whether another connection should follow."""
 
-    def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Connection, list[RealtimeMessage]] | None:
+    def reconnect(self, end: MeshAPIError | RenewNow) -> tuple[Wire, list[RealtimeMessage]] | None:
         """Return another connection and its first messages; ``None`` where there is none and the session is over."""
 
     def conclude(self, end: MeshAPIError) -> None:
@@ -109,13 +109,12 @@ class Pump:
         self._keeper = keeper
         self._counters = counters
         self._redact = redact
-        self._decoder = Decoder(redact)
         self._last_error: RealtimeMessage | None = None  # if it was the connection's last message
         self._held: RealtimeMessage | None = None  # an error that may announce the end
         self._last_stall = -math.inf  # when the reader last had to wait for consumers
         self._thread: threading.Thread | None = None
 
-    def start(self, connection: Connection, messages: list[RealtimeMessage]) -> None:
+    def start(self, connection: Wire, messages: list[RealtimeMessage]) -> None:
         """Deliver what was read while connecting, then start the thread."""
         self._deliver(messages)
         name = f"meshapi-rt-reader-{next(_numbers)}"
@@ -130,12 +129,12 @@ class Pump:
             self._thread.join(None if timeout == math.inf else timeout)
         return not self._thread.is_alive()
 
-    def _run(self, connection: Connection) -> None:
-        following: Connection | None = connection
+    def _run(self, connection: Wire) -> None:
+        following: Wire | None = connection
         while following is not None:
             following = self._live_through(following)
 
-    def _live_through(self, connection: Connection) -> Connection | None:
+    def _live_through(self, connection: Wire) -> Wire | None:
         """Read one connection to its end; return the one that follows it."""
         try:
             end = self._read(connection)
@@ -152,7 +151,7 @@ class Pump:
         connection.finish()
         return None
 
-    def _follow(self, end: MeshAPIError | RenewNow) -> Connection | None:
+    def _follow(self, end: MeshAPIError | RenewNow) -> Wire | None:
         self._last_error = self._held = None
         following = self._keeper.reconnect(end)
         if following is None:
@@ -161,7 +160,7 @@ class Pump:
         self._deliver(messages)
         return connection
 
-    def _read(self, connection: Connection) -> MeshAPIError | RenewNow:
+    def _read(self, connection: Wire) -> MeshAPIError | RenewNow:
         """Deliver everything that comes, and return how it ended."""
         try:
             while True:
@@ -177,27 +176,26 @@ class Pump:
             self._leave(connection)
             return renewal
 
-    def _take_in(self, received: list[str | bytes]) -> bool:
+    def _take_in(self, messages: list[RealtimeMessage]) -> bool:
         """Deliver what was received; tell whether the reader should pause. (Nothing of it stays here meanwhile.)"""
         if self._inbox.ended is not None:
             return False  # this side is closing: only the answer to that is waited for
-        messages = self._decoder.messages(received)
         if self._held is not None:
             messages = self._released() + messages
-        if received and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
+        if messages and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
             self._held = messages.pop()
         return self._deliver(messages)
 
-    def _leave(self, connection: Connection) -> None:
+    def _leave(self, connection: Wire) -> None:
         """Take in what is still on its way on a healthy connection, then close it."""
         self._deliver(self._released())
         patience = Deadline(_LEAVE)
         try:
             while patience.left() and not self._keeper.left():
-                self._deliver(self._decoder.messages(connection.receive(patience.left())))
+                self._deliver(connection.receive(patience.left()))
             connection.send_close(1000, "", Wait(_LEAVE / 2))
             while patience.left():
-                self._deliver(self._decoder.messages(connection.receive(patience.left())))
+                self._deliver(connection.receive(patience.left()))
         except (Ended, NotSent, CutOff, TimedOut):
             pass
 
@@ -218,9 +216,9 @@ class Pump:
         for message in messages:
             if self._inbox.ended is not None:
                 return  # this side closes, and does not wait for thousands of lines
-            log.debug("received %s, %d characters", message.type, len(message.text or ""))
+            log.debug("received %s, %d bytes", message.type, message.size)
 
-    def _wait_for_room(self, connection: Connection) -> None:
+    def _wait_for_room(self, connection: Wire) -> None:
         """Stop reading while the inbox is full; pings go on."""
         self._counters.stalls += 1
         if self._counters.stalls == 1:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .decoding import Decoder
+from .decoding import Wire
 from .errors import (
     Cancelled,
     ConnectError,
@@ -27,7 +27,7 @@ from .policy import ReconnectPolicy
 from .pump import outcome
 from .replay import Replay
 from .retired import current_name
-from .transport import Connection, CutOff, Ended, NotSent
+from .transport import CutOff, Ended, NotSent
 from .waiting import Wait
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Revived:
         attempts: How many tries it took.
     """
 
-    connection: Connection
+    connection: Wire
     hello: RealtimeMessage
     settings: RealtimeMessage | None
     messages: list[RealtimeMessage]
@@ -65,7 +65,7 @@ class Revived:
 
 def revive(
     *,
-    reopen: Callable[[Wait], Connection],
+    reopen: Callable[[Wait], Wire],
     policy: ReconnectPolicy,
     replay: Replay,
     next_id: Callable[[], str],
@@ -114,14 +114,14 @@ def revive(
 
 
 def _attempt(
-    reopen: Callable[[Wait], Connection],
+    reopen: Callable[[Wait], Wire],
     policy: ReconnectPolicy,
     replay: Replay,
     *,
     next_id: Callable[[], str],
     redact: Callable[[str], str],
     closing: threading.Event,
-) -> tuple[Connection, RealtimeMessage, _Restorer]:
+) -> tuple[Wire, RealtimeMessage, _Restorer]:
     wait = Wait(policy.timeout, closing)
     connection = reopen(wait)
     try:
@@ -139,11 +139,10 @@ def _attempt(
 class _Restorer:
     """Sends the restoring and takes the answers to it out of what comes. On the reader thread."""
 
-    def __init__(self, connection: Connection, wait: Wait, redact: Callable[[str], str]) -> None:
+    def __init__(self, connection: Wire, wait: Wait, redact: Callable[[str], str]) -> None:
         self._connection = connection
         self._wait = wait
         self._redact = redact
-        self._decoder = Decoder(redact)
         self._pending: dict[str, str] = {}  # by event id: the item's id, "" for the configuration; in their order
         self.settings: RealtimeMessage | None = None
         self.beside: list[RealtimeMessage] = []
@@ -174,7 +173,7 @@ class _Restorer:
 
     def _receive(self, timeout: float | None) -> None:
         try:
-            self.take(self._decoder.messages(self._connection.receive(timeout)))
+            self.take(self._connection.receive(timeout))
         except Ended as exc:
             raise outcome(exc.ending, None, self._redact) from None
 

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 from . import pcm
 from .claims import Claim, Claims
+from .decoding import Wire
 from .errors import ConnectionLost, MeshAPIError, TimedOut
 from .inbox import Inbox, again
 from .ledger import ANSWERED, Sent
 from .message import encode_append, encode_event, event_object
 from .retired import beta_fields
-from .transport import BINARY, TEXT, Connection, CutOff, NotSent
+from .transport import BINARY, TEXT, CutOff, NotSent
 from .waiting import Batons, Wait, sleep_on
 
 __all__ = ["EventIds", "Hooks", "Sender"]
@@ -100,7 +101,7 @@ class Sender:
         self._hears = hears
         self._warned_of_beta = False
         self._make_lock()
-        self._connection: Connection | None = None  # None in a gap
+        self._connection: Wire | None = None  # None in a gap
         self.dropped = 0
         self.unsaid_audio = False
 
@@ -112,11 +113,11 @@ class Sender:
     # -- which connection ---
 
     @property
-    def connection(self) -> Connection | None:
+    def connection(self) -> Wire | None:
         """The current connection; ``None`` in a gap and at the end."""
         return self._connection
 
-    def use(self, connection: Connection | None) -> None:
+    def use(self, connection: Wire | None) -> None:
         """Send on *connection* from now on; ``None`` begins a gap. Waiting senders look again."""
         self._connection = connection
         self._waiting.wake()
@@ -222,7 +223,7 @@ class Sender:
         opcode: int = TEXT,
     ) -> None:
         """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
-        broken: Connection | None = None
+        broken: Wire | None = None
         while True:
             connection = self._connection
             if only is not None and (connection is not only or connection is broken):
@@ -243,7 +244,7 @@ class Sender:
             else:
                 return
 
-    def _current(self, wait: Wait, broken: Connection | None, *, perishable: bool) -> Connection | None:
+    def _current(self, wait: Wait, broken: Wire | None, *, perishable: bool) -> Wire | None:
         """Return a connection other than *broken*; ``None`` where the send was dropped and counted."""
         baton = None
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from meshapi_rt.secret import Secret
 from meshapi_rt.stats import Counters
 from meshapi_rt.transport import BINARY, Ended
+from meshapi_rt.transport.frames import Payloads
 from meshapi_rt.transport.opening import open_connection
 from meshapi_rt.waiting import Wait
 
@@ -13,6 +14,7 @@ def echo(url: str, timeout: float) -> None:
     """Connect, send every message back with the same type, return when the peer has closed."""
     connection = open_connection(
         url,
+        maker=Payloads(),
         secret=Secret("unused"),
         auth="header",
         headers=(),

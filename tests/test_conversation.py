@@ -115,7 +115,7 @@ def _message(event: dict[str, Any]) -> Any:
 
     from meshapi_rt.decoding import Decoder
 
-    return Decoder().message(json.dumps(event))
+    return Decoder().text(json.dumps(event).encode())
 
 
 def test_looking_while_it_goes_on() -> None:

@@ -26,6 +26,7 @@ from meshapi_rt import (
 from meshapi_rt.stats import Counters
 from meshapi_rt.transport.channel import Channel
 from meshapi_rt.transport.connection import Connection, Ended
+from meshapi_rt.transport.frames import Payloads
 from meshapi_rt.transport.outgoing import NotSent
 from meshapi_rt.waiting import Wait
 
@@ -615,7 +616,13 @@ def test_nothing_follows_our_close_frame() -> None:
     """A send waits behind pongs that the peer does not read; when the peer closes, it is not sent any more."""
     ours_end, peers_end = socket.socketpair()
     connection = Connection(
-        Channel(ours_end), b"", max_message_size=1000, ping_interval=None, ping_timeout=None, counters=Counters()
+        Channel(ours_end),
+        b"",
+        Payloads(),
+        max_message_size=1000,
+        ping_interval=None,
+        ping_timeout=None,
+        counters=Counters(),
     )
     while not connection._outgoing.urgent:  # as long as the socket takes every pong
         peers_end.sendall(frame(PING, b"x" * 125) * 10)

@@ -17,7 +17,7 @@ from meshapi_rt.replay import plan_replay
 def mirror(*events: dict[str, Any]) -> History:
     history = History()
     for event in events:
-        history.observe(Decoder().message(json.dumps(event)))
+        history.observe(Decoder().text(json.dumps(event).encode()))
     return history
 
 
@@ -139,7 +139,7 @@ def test_nonsense_is_passed_over() -> None:
     for event, wrong in itertools.product(good, junk):
         for key in [*event, "session", "item_id", "audio_end_ms", "part", "content_index"]:
             if key != "type":
-                history.observe(Decoder().message(json.dumps({**event, key: wrong})))
+                history.observe(Decoder().text(json.dumps({**event, key: wrong}).encode()))
     plan_replay(history, 10, lambda _: None)
 
 
@@ -304,7 +304,7 @@ def test_a_new_item_after_a_loss_comes_behind_what_was_lost() -> None:
     """The server's first item is not the first of the conversation."""
     history = mirror(user("a", "lost"))
     history.resumed(set())
-    history.observe(Decoder().message(json.dumps(user("b", "new"))))
+    history.observe(Decoder().text(json.dumps(user("b", "new")).encode()))
     assert [item.id for item in history.items] == ["a", "b"]
 
 
@@ -312,7 +312,7 @@ def test_items_beyond_the_bound_are_lost_to_a_new_connection() -> None:
     """They are counted with the older ones, once."""
     history = History(limit=2)
     for at in range(5):
-        history.observe(Decoder().message(json.dumps(user(f"n{at}", "x", f"n{at - 1}" if at else None))))
+        history.observe(Decoder().text(json.dumps(user(f"n{at}", "x", f"n{at - 1}" if at else None)).encode()))
     assert plan_replay(history, 10, lambda _: None).lost == ["3 older items"]
     history.resumed({"n3", "n4"})
     assert plan_replay(history, 10, lambda _: None).lost == []
@@ -322,7 +322,7 @@ def test_a_lost_item_that_is_created_again_is_a_new_one() -> None:
     """The user may bring back under its id what a reconnect lost."""
     history = mirror(user("a", "lost"), user("b", "kept", "a"))
     history.resumed({"b"})
-    history.observe(Decoder().message(json.dumps(user("a", "again", "b"))))
+    history.observe(Decoder().text(json.dumps(user("a", "again", "b")).encode()))
     assert [(item.id, item.lost, item.parts[0].text) for item in history.items] == [
         ("b", False, "kept"),
         ("a", False, "again"),
@@ -341,7 +341,7 @@ def test_a_lost_connection_ends_what_was_in_progress() -> None:
     """Nobody will finish it."""
     history = mirror(*spoken("created", "begun", "added", "word", "audio"))
     history.forget_connection()
-    history.observe(Decoder().message(json.dumps(spoken("audio")[0])))
+    history.observe(Decoder().text(json.dumps(spoken("audio")[0]).encode()))
     (item,) = history.items
     assert (item.status, item.parts[0].text, item.parts[0].audio_ms) == ("incomplete", "one ", 100)
     assert history.busy is None
@@ -363,5 +363,5 @@ def test_what_might_have_joined_and_did_not_is_forgotten() -> None:
     """No audio is taken for it any more."""
     history = mirror(*spoken("begun", "audio"))
     assert history.takes_audio("b")
-    history.observe(Decoder().message(json.dumps(spoken("past")[0])))
+    history.observe(Decoder().text(json.dumps(spoken("past")[0]).encode()))
     assert not history.takes_audio("b")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from meshapi_rt import ConnectionLost, RealtimeSession
-from meshapi_rt.transport.frames import BINARY, PONG, FrameDecoder, ProtocolViolation
+from meshapi_rt.transport.frames import BINARY, PONG, FrameDecoder, Payloads, ProtocolViolation
 
 from .conftest import client_of, ours
 from .peers import LIMIT, PING, TEXT, Line, frame, orderly, peer, plain
@@ -79,12 +79,12 @@ def test_messages_up_to_the_limit_pass() -> None:
 
 def test_control_frames_pass_any_limit() -> None:
     """They are no messages."""
-    decoder = FrameDecoder(1)
+    decoder = FrameDecoder(Payloads(), 1)
     feed(decoder, frame(PONG, b"12345678") + frame(BINARY, b"1"))
     assert [decoder.next(), decoder.next()] == [(PONG, b"12345678"), (BINARY, b"1")]
 
 
-def feed(decoder: FrameDecoder, data: bytes) -> None:
+def feed(decoder: FrameDecoder[str | bytes], data: bytes) -> None:
     while data:
         room = decoder.room()
         count = min(len(room), len(data))
@@ -107,13 +107,13 @@ def test_a_header_costs_no_memory() -> None:
     """What it announces is refused, or allowed, before anything is set aside for it."""
 
     def refused() -> None:
-        decoder = FrameDecoder(64 * MIB)
+        decoder = FrameDecoder(Payloads(), 64 * MIB)
         feed(decoder, b"\x82\x7f" + struct.pack("!Q", 64 * MIB + 1))
         with pytest.raises(ProtocolViolation):
             decoder.next()
 
     def allowed() -> None:
-        decoder = FrameDecoder(64 * MIB)
+        decoder = FrameDecoder(Payloads(), 64 * MIB)
         feed(decoder, b"\x82\x7f" + struct.pack("!Q", 64 * MIB) + bytes(1000))
         assert decoder.next() is None
         assert len(decoder.room()) > 0
@@ -129,7 +129,7 @@ def test_fragments_cost_their_bytes(size: int) -> None:
     count = min(60_000, 8 * MIB // max(size, 1))
 
     def work() -> None:
-        decoder = FrameDecoder(8 * MIB)
+        decoder = FrameDecoder(Payloads(), 8 * MIB)
         feed(decoder, fragments(size, 1))
         for _ in range(count - 1):
             feed(decoder, some)
@@ -140,7 +140,7 @@ def test_fragments_cost_their_bytes(size: int) -> None:
 
 def test_the_buffer_shrinks_again() -> None:
     """A large message does not leave a large buffer behind."""
-    decoder = FrameDecoder(64 * MIB)
+    decoder = FrameDecoder(Payloads(), 64 * MIB)
     feed(decoder, frame(BINARY, bytes(16 * MIB)))
     assert decoder.next() is not None
     assert len(decoder.room()) < MIB
@@ -148,7 +148,7 @@ def test_the_buffer_shrinks_again() -> None:
 
 def test_connections_share_buffers_and_mix_nothing() -> None:
     """A buffer is held while part of a frame is in it, and serves another connection when all has been taken."""
-    decoders = [FrameDecoder(4 * MIB) for _ in range(12)]
+    decoders = [FrameDecoder(Payloads(), 4 * MIB) for _ in range(12)]
     frames = [frame(BINARY, bytes([at]) * size) for at, size in enumerate([1, 200, 70_000, 300_000] * 3)]
     for cut in (0.0, 0.5, 0.99):
         for decoder, whole in zip(decoders, frames, strict=True):

@@ -119,7 +119,7 @@ class Mirroring(RuleBasedStateMachine):
 
     def deliver(self, event: Event) -> None:
         """Have the client see an event."""
-        self.history.observe(Decoder().message(json.dumps(event)))
+        self.history.observe(Decoder().text(json.dumps(event).encode()))
 
     @initialize(
         detection=st.sampled_from([None, {"type": "server_vad"}, {"type": "server_vad", "idle_timeout_ms": 5000}]),

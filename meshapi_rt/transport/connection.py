@@ -9,18 +9,20 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import Any, Generic, TypeVar
 
 import attrs
 
 from ..stats import Counters
 from ..waiting import Deadline, Wait
 from .channel import Channel
-from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, ProtocolViolation
+from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Maker, ProtocolViolation
 from .outgoing import Outgoing
 
 __all__ = ["Connection", "Ended", "Ending"]
 
 _BUSY_LOOK = 0.02  # seconds until the reader looks again whether a sender has taken its control frames along
+_M = TypeVar("_M")
 _LINGER = 0.5  # seconds for the server to close TCP after the closing handshake, as RFC 6455 7.1.1 wants
 
 
@@ -52,7 +54,7 @@ class Ended(Exception):
         self.ending = ending
 
 
-class Connection:
+class Connection(Generic[_M]):
     """An open WebSocket.
 
     Threads:
@@ -67,6 +69,7 @@ class Connection:
         self,
         channel: Channel,
         surplus: bytes,
+        maker: Maker[_M],
         *,
         max_message_size: int,
         ping_interval: float | None,
@@ -75,7 +78,7 @@ class Connection:
     ) -> None:
         self._channel = channel
         self._counters = counters
-        self._decoder = FrameDecoder(max_message_size)
+        self._decoder = FrameDecoder(maker, max_message_size)
         self._unseen = False  # something may be at hand that was not looked at: bytes, or what ends it
         self._torn = False  # part of a frame is at hand
         self._load(surplus)
@@ -103,8 +106,8 @@ class Connection:
 
     # -- receiving: the reader's side ---
 
-    def receive(self, timeout: float | None = None) -> list[str | bytes]:
-        """Wait for messages and return all that have come whole: ``str`` for text, ``bytes`` for binary.
+    def receive(self, timeout: float | None = None) -> list[_M]:
+        """Wait for messages and return all that have come whole, as the maker makes them.
 
         Args:
             timeout: Seconds to wait; an empty list when they have passed.
@@ -142,9 +145,9 @@ class Connection:
                 self._sleep((due if due < until else until) - now, flushed)
                 self._read()
 
-    def _decode(self) -> list[str | bytes]:
+    def _decode(self) -> list[_M]:
         """Take every whole message; a close or a violation behind them waits until they are handed out."""
-        messages: list[str | bytes] = []
+        messages: list[_M] = []
         self._unseen = self._torn = False
         if self._last_act is not None:
             self._last_act()
@@ -159,7 +162,6 @@ class Connection:
                 if opcode in (TEXT, BINARY):
                     messages.append(payload)
                     continue
-                assert isinstance(payload, bytes)
                 self._counters.frames_received += 1
                 if opcode == CLOSE:
                     self._after(messages, partial(self._closed, *parse_close(payload), payload[:2]))
@@ -170,7 +172,7 @@ class Connection:
         self._counters.frames_received += len(messages)
         return messages
 
-    def _after(self, messages: list[str | bytes], act: Callable[[], None]) -> None:
+    def _after(self, messages: list[_M], act: Callable[[], None]) -> None:
         if messages:
             self._last_act, self._unseen = act, True
         else:
@@ -340,7 +342,7 @@ class Connection:
             pass
 
 
-_alive: weakref.WeakSet[Connection] = weakref.WeakSet()
+_alive: weakref.WeakSet[Connection[Any]] = weakref.WeakSet()
 
 
 def _orphan_all() -> None:

@@ -6,11 +6,22 @@ import codecs
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "FrameDecoder", "FrameEncoder", "ProtocolViolation"]
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "PING",
+    "PONG",
+    "TEXT",
+    "FrameDecoder",
+    "FrameEncoder",
+    "Maker",
+    "Payloads",
+    "ProtocolViolation",
+]
 
 # The opcodes of RFC 6455 5.2, as websocket-client has them too.
 CONTINUATION: Final = 0x0
@@ -28,6 +39,8 @@ _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the l
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
 _KEYS_AT_ONCE = 64  # mask keys drawn from the system per call: each call gives up the GIL
 _xor = np.bitwise_xor
+_M = TypeVar("_M")
+_M_co = TypeVar("_M_co", covariant=True)
 
 
 class ProtocolViolation(Exception):
@@ -40,6 +53,32 @@ class ProtocolViolation(Exception):
 
 def _not_utf8(exc: UnicodeDecodeError) -> ProtocolViolation:
     return ProtocolViolation(1007, f"a text message is not UTF-8: {exc.reason}")
+
+
+class Maker(Protocol[_M_co]):
+    """What becomes of a payload that has come whole. It sees the bytes where they were received, before any copy."""
+
+    def text(self, payload: bytearray | memoryview) -> _M_co:
+        """Make a message of a text's payload; what it keeps of that, it copies.
+
+        Raises:
+            UnicodeDecodeError: It is no UTF-8.
+        """
+
+    def binary(self, payload: bytes) -> _M_co:
+        """Make a message of a binary one."""
+
+
+class Payloads:
+    """Makes ``str`` of a text and leaves the rest as ``bytes``."""
+
+    def text(self, payload: bytearray | memoryview) -> str | bytes:
+        """Decode a text."""
+        return str(payload, "utf-8")
+
+    def binary(self, payload: bytes) -> str | bytes:
+        """Return it."""
+        return payload
 
 
 _NO_BUFFER = memoryview(b"")
@@ -55,18 +94,20 @@ def _borrowed() -> memoryview:
         return np.empty(_BUFFER_SIZE, np.uint8).data  # of which nothing is real memory before it is used
 
 
-class FrameDecoder:
+class FrameDecoder(Generic[_M]):
     """Turns received bytes into whole messages and control frames.
 
     Bytes are received into :meth:`room` and counted in with :meth:`filled`; :meth:`texts` and :meth:`next` then give
-    each whole message: ``str`` for text, ``bytes`` for the rest. One thread at a time.
+    each whole message. One thread at a time.
 
     Args:
+        maker: Makes the messages.
         max_message: The largest message in bytes, judged from the frame header and the running sum, before
             any memory is spent on it.
     """
 
-    def __init__(self, max_message: int) -> None:
+    def __init__(self, maker: Maker[_M], max_message: int) -> None:
+        self._text, self._binary = maker.text, maker.binary
         self._max_message = max_message
         self._buffer = _NO_BUFFER
         self._start = 0  # where the next frame begins
@@ -109,7 +150,7 @@ class FrameDecoder:
         self._buffer = _NO_BUFFER
         self._start = self._end = 0
 
-    def texts(self, into: list[str | bytes]) -> bool:
+    def texts(self, into: list[_M]) -> bool:
         """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
 
         Returns:
@@ -130,7 +171,7 @@ class FrameDecoder:
                 end = begin + length
                 if end > self._end or length > self._max_message:
                     break
-                into.append(str(buffer[begin:end], "utf-8"))
+                into.append(self._text(buffer[begin:end]))
                 self._start = start = end
                 self._wanted = 0
         except UnicodeDecodeError as exc:
@@ -140,8 +181,10 @@ class FrameDecoder:
         self._give_back()
         return False
 
-    def next(self) -> tuple[int, str | bytes] | None:
-        """Return the next whole message or control frame, or ``None`` until more bytes have come.
+    def next(self) -> tuple[int, Any] | None:
+        """Return the next whole message or the payload of a control frame, or ``None`` until more bytes have come.
+
+        The opcode comes first: ``TEXT``, ``BINARY`` or that of the control frame.
 
         Raises:
             ProtocolViolation: The bytes are no proper frames; nothing after them can be read.
@@ -204,18 +247,20 @@ class FrameDecoder:
         elif self._opcode:
             raise ProtocolViolation(1002, "a new message began inside a fragmented one")
 
-    def _take(self, first: int, begin: int, end: int) -> tuple[int, str | bytes] | None:
+    def _take(self, first: int, begin: int, end: int) -> tuple[int, _M | bytes] | None:
         """Take one whole frame; return what it completes."""
         opcode, final = first & 0x0F, first & 0x80
         if final and opcode == TEXT:
             if self._checked:
                 self._utf8.reset()
-            return TEXT, self._text(self._buffer[begin:end])
-        if opcode & 0x08 or (final and opcode == BINARY):
+            return TEXT, self._made_of_text(self._buffer[begin:end])
+        if opcode & 0x08:
             return opcode, bytes(self._buffer[begin:end])
+        if final and opcode == BINARY:
+            return BINARY, self._binary(bytes(self._buffer[begin:end]))
         return self._take_fragment(opcode, bool(final), begin, end)
 
-    def _take_fragment(self, opcode: int, final: bool, begin: int, end: int) -> tuple[int, str | bytes] | None:
+    def _take_fragment(self, opcode: int, final: bool, begin: int, end: int) -> tuple[int, _M] | None:
         if opcode != CONTINUATION:
             self._opcode = opcode
         if self._opcode == TEXT:
@@ -226,11 +271,11 @@ class FrameDecoder:
         whole, kind = self._partial, self._opcode
         self._partial, self._opcode = bytearray(), 0
         self._utf8.reset()
-        return (kind, self._text(whole)) if kind == TEXT else (kind, bytes(whole))
+        return kind, self._made_of_text(whole) if kind == TEXT else self._binary(bytes(whole))
 
-    def _text(self, payload: bytearray | memoryview) -> str:
+    def _made_of_text(self, payload: bytearray | memoryview) -> _M:
         try:
-            return str(payload, "utf-8")
+            return self._text(payload)
         except UnicodeDecodeError as exc:
             raise _not_utf8(exc) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ..secret import Secret
@@ -10,14 +11,18 @@ from ..stats import Counters
 from ..waiting import Wait
 from .connection import Connection
 from .dial import default_context, dial, find_proxy
+from .frames import Maker
 from .handshake import Upgrade, upgrade
 
 __all__ = ["default_context", "open_connection"]
+
+_M = TypeVar("_M")
 
 
 def open_connection(
     url: str,
     *,
+    maker: Maker[_M],
     secret: Secret,
     auth: str,
     headers: tuple[tuple[str, str], ...],
@@ -28,11 +33,12 @@ def open_connection(
     ping_interval: float | None,
     ping_timeout: float | None,
     counters: Counters,
-) -> Connection:
+) -> Connection[_M]:
     """Open a WebSocket; every step of it under *wait*.
 
     Args:
         url: ``ws://`` or ``wss://``, without the token.
+        maker: Makes the messages that it returns.
         secret: The token.
         auth: Where it goes: ``subprotocol``, ``query`` or ``header``.
         headers: Further request headers.
@@ -64,6 +70,7 @@ def open_connection(
         return Connection(
             channel,
             surplus,
+            maker,
             max_message_size=max_message_size,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
