@@ -176,13 +176,12 @@ class Pump:
             self._leave(connection)
             return renewal
 
-    def _take_in(self, messages: list[RealtimeMessage]) -> bool:
+    def _take_in(self, received: list[RealtimeMessage]) -> bool:
         """Deliver what was received; tell whether the reader should pause. (Nothing of it stays here meanwhile.)"""
         if self._inbox.ended is not None:
             return False  # this side is closing: only the answer to that is waited for
-        if self._held is not None:
-            messages = self._released() + messages
-        if messages and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
+        messages = received if self._held is None else self._released() + received
+        if received and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
             self._held = messages.pop()
         return self._deliver(messages)
 
