@@ -51,7 +51,7 @@ def available() -> set[str]:
         | ({"pumped", "bare"} if find_spec("pybase64") else set())
         | {name for name in ("meshapi", "openai") if find_spec(name)}
     )
-    loads, _, encode_base64 = codecs.chosen()
+    loads, _, _, encode_base64 = codecs.chosen()
     fast = loads is not codecs.plain_loads and encode_base64 is not codecs.plain_encode_base64
     return names | {SPEED} if fast else names
 

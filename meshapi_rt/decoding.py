@@ -43,7 +43,7 @@ class Decoder:
 
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
         self._redact = redact
-        self._loads, self._decode_base64, _ = chosen()
+        self._loads, self._decode_base64, self._quick_base64, _ = chosen()
         # The bytes before the id of the last audio event, between that and the audio, and behind it; and what it says.
         self._around = b"", b"", b""
         self._head = sys.maxsize  # bytes in which the audio of an event like it begins
@@ -56,25 +56,39 @@ class Decoder:
     def text(self, payload: Received) -> RealtimeMessage:
         """Return the message of a text frame.
 
+        An audio event that differs from the last one in its id and its audio alone is not parsed. Exact for the
+        reason that :meth:`_directly` has; and an identifier, as an id has to be here, stands in JSON as it reads. Of
+        such an event no text is kept: that can be made again, for base64 without padding has one form.
+
         Raises:
             UnicodeDecodeError: It is no UTF-8.
         """
-        if len(payload) > self._head:
-            message = self._like_the_last(payload)
-            if message is not None:
-                return message
-        message = self._of(str(payload, "utf-8"))
+        if len(payload) <= self._head:
+            return self._of(payload)
+        before, between, behind = self._around
+        head = bytes(payload[: self._head])
+        stop = head.find(b'"', len(before))
+        start, end = stop + len(between), len(payload) - len(behind)
+        alike = head.startswith(before) and head.startswith(between, stop) and payload[end:] == behind
+        if not alike or start > end:
+            return self._of(payload)
+        try:
+            event_id = head[len(before) : stop].decode("ascii")
+            audio = self._quick_base64(payload[start:end])
+        except ValueError:
+            return self._of(payload)
+        if len(audio) % 3 or not event_id.isidentifier():
+            return self._of(payload)
+        outline = self._outline.copy()
+        outline["event_id"] = event_id
+        return RealtimeMessage(audio, None, outline, outline["type"], None, start, (head[:start], behind), len(payload))
+
+    def _of(self, payload: Received) -> RealtimeMessage:
+        text = str(payload, "utf-8")
+        direct = self._directly(text) if len(text) >= _DIRECT_FROM else None
+        message = direct or self._plainly(text)
         message.size = len(payload)
         return message
-
-    def _of(self, text: str) -> RealtimeMessage:
-        if len(text) < _DIRECT_FROM:
-            return self._plainly(text)
-        for key in _DELTAS:
-            at = text.find(key, 0, _DIRECT_WITHIN)
-            if at >= 0:
-                return self._directly(text, at + len(key)) or self._plainly(text)
-        return self._plainly(text)
 
     def _plainly(self, text: str) -> RealtimeMessage:
         try:
@@ -100,13 +114,16 @@ class Decoder:
 
     # -- audio events ---
 
-    def _directly(self, text: str, start: int) -> RealtimeMessage | None:
+    def _directly(self, text: str) -> RealtimeMessage | None:
         """Decode the audio of a long delta straight out of the text, so that JSON is parsed without it.
 
         Exact where it succeeds: what decodes strictly as base64 has no quote and no escape in it, so it is the whole
         value; and a mark that nobody can know stands in its place, so it is the value of the top-level ``delta``.
         Anything else gives ``None``, and the text is parsed as a whole. 2 times as fast at 100 ms of audio, 6 at 400.
         """
+        start = _delta_in(text)
+        if not start:
+            return None
         end = text.find('"', start)
         try:
             audio = self._decode_base64(text[start:end])
@@ -141,30 +158,14 @@ class Decoder:
             self._around = before.encode(), between.encode(), behind.encode()
             self._head, self._outline = at + _LONGEST_ID + len(between), outline
 
-    def _like_the_last(self, payload: Received) -> RealtimeMessage | None:
-        """Decode an audio event that differs from the last one in its id and its audio alone, else give ``None``.
 
-        Exact for the reason above; and an identifier, as an id has to be here, stands in JSON as it reads. It keeps no
-        text: that can be made again, for base64 without padding has one form.
-        """
-        before, between, behind = self._around
-        head = bytes(payload[: self._head])
-        at = len(before)
-        stop = head.find(b'"', at)
-        start, end = stop + len(between), len(payload) - len(behind)
-        alike = head.startswith(before) and head.startswith(between, stop) and payload[end:] == behind
-        if not alike or start > end:
-            return None
-        try:
-            event_id = head[at:stop].decode("ascii")
-            audio = self._decode_base64(payload[start:end])
-        except ValueError:
-            return None
-        if len(audio) % 3 or not event_id.isidentifier():
-            return None
-        outline = self._outline.copy()
-        outline["event_id"] = event_id
-        return RealtimeMessage(audio, None, outline, outline["type"], None, start, (head[:start], behind), len(payload))
+def _delta_in(text: str) -> int:
+    """Return where the audio of an audio event may begin, or 0."""
+    for key in _DELTAS:
+        at = text.find(key, 0, _DIRECT_WITHIN)
+        if at >= 0:
+            return at + len(key)
+    return 0
 
 
 def _error_of(event: Mapping[str, Any], redact: Callable[[str], str]) -> RealtimeError:

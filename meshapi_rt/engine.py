@@ -102,7 +102,7 @@ class Engine:
         self._as_text = _NO_ITEMS  # assistant items that were restored as text
         self._heard: list[dict[str, Any]] = []  # truncates of those, for the mirror; any thread appends
         self._upkeep = Upkeep(options.keepalive, options.keepalive_for, options.policy)
-        self._next_look = -math.inf  # at its clocks
+        self.due = -math.inf
         self.inbox = Inbox(options.max_unread_bytes)
         self.history = History()
         self.follower: Follower | None = None
@@ -147,7 +147,7 @@ class Engine:
     def _connected(self, expires_in: float | None) -> None:
         """Begin the clocks of a connection that its server ends after so many seconds, if it says."""
         self._upkeep.connected(time.monotonic(), expires_in)
-        self._next_look = -math.inf
+        self.due = -math.inf
 
     # -- the sender's side: Hooks ---
 
@@ -214,11 +214,9 @@ class Engine:
         expires = self.history.expires_at
         return None if expires is None else expires - time.time()
 
-    def tick(self, connection: Wire) -> float | None:
+    def tick(self, connection: Wire) -> float:
         """Send a keepalive or leave for a new connection when it is time."""
         now = time.monotonic()
-        if now < self._next_look:
-            return None if self._next_look == math.inf else self._next_look - now
         waits_for_gap = False
         gap, at_last = self._upkeep.renewal_due(now)
         if gap == 0:
@@ -236,8 +234,8 @@ class Engine:
             keepalive = self._upkeep.keepalive or math.inf
         longest = min(gap, keepalive)
         # What is sent and received meanwhile only puts it off, but for the end of what a renewal waits for.
-        self._next_look = now if waits_for_gap else now + longest
-        return None if longest == math.inf else longest
+        self.due = now if waits_for_gap else now + longest
+        return longest
 
     def _busy(self) -> str | None:
         unsaid = self.sender.unsaid_audio and self.history.manual_turns

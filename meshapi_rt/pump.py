@@ -36,12 +36,18 @@ class RenewNow(Exception):
 
 
 class Keeper(Protocol):
-    """What the thread asks of the floor above; it alone calls these methods."""
+    """What the thread asks of the floor above; it alone calls these methods.
+
+    Attributes:
+        due: When :meth:`tick` is to be called next, on the monotonic clock.
+    """
+
+    due: float
 
     def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
         """Look at messages, and return those that are for the consumers. Must not block."""
 
-    def tick(self, connection: Wire) -> float | None:
+    def tick(self, connection: Wire) -> float:
         """Do what is due, and return the seconds until the next time. Must not block; may raise ``RenewNow``."""
 
     def left(self) -> bool:
@@ -164,9 +170,10 @@ class Pump:
         """Deliver everything that comes, and return how it ended."""
         try:
             while True:
-                timeout = self._keeper.tick(connection)
+                left = self._keeper.due - time.monotonic()
+                timeout = left if left > 0 else self._keeper.tick(connection)
                 if self._held is not None:
-                    timeout = _HOLD if timeout is None else min(timeout, _HOLD)
+                    timeout = min(timeout, _HOLD)
                 if self._take_in(connection.receive(timeout)):
                     self._wait_for_room(connection)
         except Ended as exc:

@@ -99,8 +99,7 @@ class EventStream:
         self._inbox = inbox
         self._owner = owner  # the session: it must not be garbage while somebody listens
         self._raise_errors = raise_errors
-        self._timeout = Wait(timeout).timeout  # checked now, used for each message
-        self._cancel = cancel
+        self._wait = Wait(timeout, cancel)  # checked now; of one without a timeout every message can make use
         self.closed = False
         self._errors: queue.Queue[MeshAPIError | None] | None = None  # made when asked for: most loops never do
         # Guards _errors and _entry. Held for attribute access only.
@@ -156,10 +155,11 @@ class EventStream:
         """
         message = None if self.closed else self._inbox.take()
         if message is None:
+            wait = self._wait
             try:
-                message = self._inbox.get(Wait(self._timeout, self._cancel), self)
+                message = self._inbox.get(wait if wait.timeout is None else wait.again(), self)
             except queue.Empty:
-                raise TimedOut(f"no message came within {self._timeout:g} s; the session is still open") from None
+                raise TimedOut(f"no message came within {wait.timeout:g} s; the session is still open") from None
         if message is None:
             raise self._end()
         if message.error is not None and self._raise_errors:

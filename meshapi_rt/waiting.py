@@ -56,6 +56,10 @@ class Wait:
         self._began = time.monotonic()  # and no more: most calls find what they want without waiting
         self._cancel = cancel
 
+    def again(self) -> Wait:
+        """Return a wait of the same length that begins now."""
+        return Wait(self.timeout, self._cancel)
+
     def within(self, seconds: float) -> Wait:
         """Return a wait for a step that may take *seconds*, and no longer than this one."""
         return Wait(min(seconds, self.left()), self._cancel)

@@ -47,6 +47,8 @@ class _Readiness:
     def wait(self, timeout: float | None, or_other: bool = False) -> None:
         """Wait until its direction may be ready, or either of both, or *timeout* seconds have passed."""
         flags = _READ | _WRITE if or_other or self.wants_other else self._direction
+        if timeout is not None and timeout > _LONGEST:
+            timeout = _LONGEST
         if self._poll is None:
             wanted = [self._sock]
             select.select(wanted if flags & _READ else [], wanted if flags & _WRITE else [], wanted, timeout)
@@ -54,7 +56,7 @@ class _Readiness:
         if flags != self._flags:  # registered once, mostly: the round trip is 0.79 instead of 0.87
             self._poller.register(self._sock, flags)
             self._flags = flags
-        self._poll(None if timeout is None else math.ceil(min(timeout, _LONGEST) * 1000))
+        self._poll(None if timeout is None else math.ceil(timeout * 1000))
 
 
 class Channel:
@@ -64,8 +66,7 @@ class Channel:
         secure: Whether it is TLS.
         drained: The last read did not fill its view, so it has taken everything: who clears this and waits, instead
             of asking once more, is woken by what came meanwhile. CPU of a busy receiver: -5 to -11 %.
-        reading: Waits until :meth:`read_into` may have something; or, if asked to, until :meth:`write` may take
-            something.
+        reading: Waits until :meth:`read_into` may have something; or, if asked to, until :meth:`writer` may.
     """
 
     secure = False
@@ -86,15 +87,16 @@ class Channel:
         self.drained = 0 < got < len(view)
         return got
 
-    def write(self, view: memoryview) -> int:
-        """Hand over what fits; return the number of bytes taken, 0 when the peer reads too slowly."""
-        try:
-            return self._sock.send(view)
-        except (BlockingIOError, InterruptedError):
-            return 0
+    def writer(self) -> Callable[[bytes | memoryview], int]:
+        """Return what hands bytes over, as far as they fit, and returns how many were taken.
+
+        It raises ``BlockingIOError`` where the peer reads too slowly for any. (It is the socket's own method: one call
+        less for every frame.)
+        """
+        return self._sock.send
 
     def wait_to_write(self, timeout: float | None) -> None:
-        """Sleep until :meth:`write` may take something."""
+        """Sleep until the writer may take something."""
         if self._writing is None:
             self._writing = _Readiness(self._sock, _WRITE)
         self._writing.wait(timeout)
@@ -190,23 +192,27 @@ class TLSChannel(Channel):
             except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
                 return 0
 
-    def write(self, view: memoryview) -> int:
-        """Hand over what fits; after 0 the same bytes must be handed over again (OpenSSL demands it)."""
+    def writer(self) -> Callable[[bytes | memoryview], int]:
+        """Return what hands bytes over."""
+        return self._write
+
+    def _write(self, view: bytes | memoryview) -> int:
+        """Hand over what fits; where that is nothing, the same bytes must come again (OpenSSL demands it)."""
         with self._turnstile:
             self._ssl_lock.acquire()
         try:
             self._write_wants_read = False
             return self._tls.send(view)
         except ssl.SSLWantWriteError:
-            return 0
+            raise BlockingIOError from None
         except ssl.SSLWantReadError:
             self._write_wants_read = True
-            return 0
+            raise BlockingIOError from None
         finally:
             self._ssl_lock.release()
 
     def wait_to_write(self, timeout: float | None) -> None:
-        """Sleep until :meth:`write` may take something."""
+        """Sleep until the writer may take something."""
         if self._write_wants_read:
             # What it waits for may be read by the reader's thread, so readiness alone would not wake it.
             _Readiness(self._sock, _READ).wait(_TLS_SLICE if timeout is None else min(timeout, _TLS_SLICE))

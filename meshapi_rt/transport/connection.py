@@ -140,10 +140,17 @@ class Connection(Generic[_M]):
                 continue
             if now >= until:
                 return []
-            if not self._torn or self._may_become_text():
-                due = self._next_ping if self._ping_sent is None else self._due()
-                self._sleep((due if due < until else until) - now, flushed)
-                self._read()
+            if self._torn and not self._may_become_text():
+                continue
+            due = self._next_ping if self._ping_sent is None else self._due()
+            longest, or_write = (due if due < until else until) - now, False
+            if not flushed:
+                longest, or_write = self._until_flushed(longest)
+            try:
+                channel.reading.wait(longest, or_write)
+            except (OSError, ValueError) as exc:
+                self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
+            self._read()
 
     def _decode(self) -> list[_M]:
         """Take every whole message; a close or a violation behind them waits until they are handed out."""
@@ -200,15 +207,9 @@ class Connection(Generic[_M]):
             self._end(Ending(code=1006, problem=problem))
         return True
 
-    def _sleep(self, longest: float, flushed: bool) -> None:
-        or_write = False
-        if not flushed:
-            or_write = not self._outgoing.busy
-            longest = longest if or_write else min(longest, _BUSY_LOOK)
-        try:
-            self._channel.reading.wait(None if longest == math.inf else longest, or_write)
-        except (OSError, ValueError) as exc:
-            self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
+    def _until_flushed(self, longest: float) -> tuple[float, bool]:
+        """Return how long to wait where control frames wait, too, and whether for room to write as well."""
+        return (min(longest, _BUSY_LOOK), False) if self._outgoing.busy else (longest, True)
 
     def _may_become_text(self) -> bool:
         """Look at the part of a frame that is at hand, and end where it is no UTF-8."""

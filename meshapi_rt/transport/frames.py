@@ -87,13 +87,6 @@ _NO_BUFFER = memoryview(b"")
 _spare: list[memoryview] = []
 
 
-def _borrowed() -> memoryview:
-    try:
-        return _spare.pop()
-    except IndexError:
-        return np.empty(_BUFFER_SIZE, np.uint8).data  # of which nothing is real memory before it is used
-
-
 class FrameDecoder(Generic[_M]):
     """Turns received bytes into whole messages and control frames.
 
@@ -123,7 +116,10 @@ class FrameDecoder(Generic[_M]):
         """Return the free space to receive into; never empty."""
         if self._start == self._end:
             if len(self._buffer) != _BUFFER_SIZE:  # none, or one that grew
-                self._buffer = _borrowed()
+                try:
+                    self._buffer = _spare.pop()
+                except IndexError:
+                    self._buffer = np.empty(_BUFFER_SIZE, np.uint8).data  # no real memory before it is used
             self._start = self._end = 0
             return self._buffer
         size = len(self._buffer)

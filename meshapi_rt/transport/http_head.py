@@ -85,8 +85,11 @@ def read_response(
 
 
 def _write(channel: Channel, request: memoryview, step: str, wait: Wait) -> None:
+    write = channel.writer()
     while request:
-        taken = channel.write(request)
+        taken = 0
+        with contextlib.suppress(BlockingIOError):
+            taken = write(request)
         request = request[taken:]
         if not taken:
             channel.wait_to_write(pause(step, wait))

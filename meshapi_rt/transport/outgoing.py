@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from ..errors import TimedOut
 from ..stats import Counters
@@ -45,6 +46,7 @@ class Outgoing:
 
     def __init__(self, channel: Channel, counters: Counters) -> None:
         self._channel = channel
+        self._write = channel.writer()
         self._counters = counters
         self._encoder = FrameEncoder()
         self._make_lock()
@@ -94,8 +96,18 @@ class Outgoing:
                 self.close_sent = True
             if mark is not None:
                 mark()
+            frame = self._encoder.encode(opcode, payload)
+            size = len(frame)
+            try:
+                taken = self._write(frame) if size <= _SLICE else 0
+            except BlockingIOError:
+                taken = 0
+            except BaseException as exc:  # noqa: BLE001 - it is raised there
+                self._break_off(exc, wait)
+            if taken < size:
+                self._write_rest(frame, taken, wait)
             counters = self._counters
-            counters.bytes_sent += self._write(self._encoder.encode(opcode, payload), wait)
+            counters.bytes_sent += size
             counters.frames_sent += 1
             counters.last_sent = counters.last_asked = time.monotonic()
         finally:
@@ -111,14 +123,12 @@ class Outgoing:
                     "too slowly; the session is still open"
                 )
 
-    def _write(self, frame: memoryview, wait: Wait) -> int:
-        """Write a whole frame, or break the connection; the frame lock is held. Returns its size in bytes."""
-        at, clean, size = 0, False, len(frame)
+    def _write_rest(self, frame: memoryview, at: int, wait: Wait) -> None:
+        """Write a frame from a byte on, or break the connection; the frame lock is held."""
+        clean = False
         try:
-            if size <= _SLICE:
-                at = self._channel.write(frame)
-            while at < size:
-                taken = self._channel.write(frame[at : at + _SLICE])
+            while at < len(frame):
+                taken = self._offer(frame[at : at + _SLICE])
                 at += taken
                 if not taken:
                     # OpenSSL may hold bytes of a TLS write that it did not finish.
@@ -128,16 +138,25 @@ class Outgoing:
         except BaseException as exc:
             if clean:
                 raise
-            self.abort("a send did not finish, and a frame cannot be continued")
-            if isinstance(exc, TimedOut):
-                raise TimedOut(
-                    f"an event did not go out whole within {wait.timeout:g} s: the peer reads too slowly; the "
-                    "connection cannot go on after half a frame, and is over"
-                ) from None
-            if isinstance(exc, (OSError, NotSent)):
-                raise CutOff from exc
-            raise
-        return size
+            self._break_off(exc, wait)
+
+    def _break_off(self, why: BaseException, wait: Wait) -> NoReturn:
+        """Break the connection after what may be part of a frame, and tell the sender."""
+        self.abort("a send did not finish, and a frame cannot be continued")
+        if isinstance(why, TimedOut):
+            raise TimedOut(
+                f"an event did not go out whole within {wait.timeout:g} s: the peer reads too slowly; the "
+                "connection cannot go on after half a frame, and is over"
+            ) from None
+        if isinstance(why, (OSError, NotSent)):
+            raise CutOff from why
+        raise why
+
+    def _offer(self, piece: memoryview) -> int:
+        try:
+            return self._write(piece)
+        except BlockingIOError:
+            return 0
 
     def _wait_writable(self, wait: Wait) -> None:
         longest = wait.slice()
@@ -184,7 +203,7 @@ class Outgoing:
         assert self._frame_lock.locked()
         try:
             while (rest := self._next_urgent()) is not None:
-                taken = self._channel.write(rest)
+                taken = self._offer(rest)
                 self.unsent = rest[taken:] or None
                 if not taken:
                     return False
