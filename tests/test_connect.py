@@ -7,7 +7,6 @@ import logging
 import pickle
 import socket
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +29,7 @@ from meshapi_rt import (
 )
 from meshapi_rt.endpoint import realtime_url
 
+from .clock import Stopwatch
 from .conftest import TOKEN, client_of
 from .peers import LIMIT, TEXT, Line, frame, orderly, peer, plain
 
@@ -359,11 +359,10 @@ def test_an_error_body_that_never_ends_does_not_eat_the_deadline() -> None:
         line.stopping.wait(LIMIT)
 
     with peer(script) as running:
-        began = time.monotonic()
-        with pytest.raises(ConnectRefused) as caught:
+        with Stopwatch() as watch, pytest.raises(ConnectRefused) as caught:
             client_of(running).realtime.connect(model=MODEL)
         assert caught.value.status == 403
-        assert time.monotonic() - began < 2
+        assert watch.took < 2
 
 
 def test_redirects_are_not_followed() -> None:
@@ -431,10 +430,10 @@ def test_an_error_as_first_frame_without_a_close_refuses_within_a_second() -> No
         line.stopping.wait(LIMIT)
 
     with peer(script) as running:
-        began = time.monotonic()
-        with pytest.raises(ConnectRefused):
+        with Stopwatch() as watch, pytest.raises(ConnectRefused):
             client_of(running).realtime.connect(model="x")
-        assert 0.9 < time.monotonic() - began < 1.5
+        assert watch.elapsed > 0.9
+        assert watch.took < 1.5
 
 
 @pytest.mark.parametrize("code", [None, 1008, 1011])
@@ -509,10 +508,9 @@ def test_a_refusal_is_waited_for_within_the_deadline_and_cancelled() -> None:
     cancel = threading.Event()
     timer = threading.Timer(0.2, cancel.set)
     with peer(script) as running:
-        began = time.monotonic()
-        with pytest.raises(ConnectRefused):
+        with Stopwatch() as watch, pytest.raises(ConnectRefused):
             client_of(running).realtime.connect(model=MODEL, timeout=0.3)
-        assert time.monotonic() - began < 0.6
+        assert watch.took < 0.6
         timer.start()
         with pytest.raises(Cancelled):
             client_of(running).realtime.connect(model=MODEL, cancel=cancel)
@@ -561,10 +559,9 @@ def test_one_deadline_over_every_byte(script: Callable[[Line], object], secure: 
     """A server that drips, or says nothing, cannot hold connect() longer than its timeout."""
     with peer(script) as running:
         client = MeshAPI(TOKEN, running.url.replace("http", "https") if secure else running.url)
-        began = time.monotonic()
-        with pytest.raises(ConnectError) as caught:
+        with Stopwatch() as watch, pytest.raises(ConnectError) as caught:
             client.realtime.connect(model=MODEL, timeout=0.3)
-        assert time.monotonic() - began < 0.6
+        assert watch.took < 0.6
         if script is mute:
             assert isinstance(caught.value, TimeoutError)
 
@@ -573,17 +570,17 @@ def test_one_deadline_over_every_byte(script: Callable[[Line], object], secure: 
 def test_connect_can_be_cancelled(script: Callable[[Line], object]) -> None:
     """Within 50 ms of the event being set."""
     with peer(script) as running:
-        cancel, set_at = threading.Event(), [0.0]
+        cancel, watch = threading.Event(), Stopwatch()
 
         def later() -> None:
-            set_at[0] = time.monotonic()
+            watch.start()
             cancel.set()
 
         timer = threading.Timer(0.15, later)
-        timer.start()
-        with pytest.raises(Cancelled):
+        with watch, pytest.raises(Cancelled):
+            timer.start()
             client_of(running).realtime.connect(model=MODEL, cancel=cancel)
-        assert time.monotonic() - set_at[0] < 0.05
+        assert watch.took < 0.05
         timer.join()
 
 
@@ -596,10 +593,9 @@ def test_a_name_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(-2, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", stuck)
-    began = time.monotonic()
-    with pytest.raises(ConnectTimeout, match=r"looking up some\.host"):
+    with Stopwatch() as watch, pytest.raises(ConnectTimeout, match=r"looking up some\.host"):
         MeshAPI(TOKEN, "https://some.host").realtime.connect(model=MODEL, timeout=0.2)
-    assert time.monotonic() - began < 1.0
+    assert watch.took < 1.0
     release.set()
 
 
@@ -635,8 +631,9 @@ def test_a_dead_first_address_does_not_eat_the_deadline(monkeypatch: pytest.Monk
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", running.port)),
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        began = time.monotonic()
-        with MeshAPI(TOKEN, f"http://localhost:{running.port}").realtime.connect(model=MODEL, timeout=5):
-            assert time.monotonic() - began < 2
+        with Stopwatch() as watch:
+            session = MeshAPI(TOKEN, f"http://localhost:{running.port}").realtime.connect(model=MODEL, timeout=5)
+        session.close()
+        assert watch.took < 2
     for sock in (dead, *fillers):
         sock.close()

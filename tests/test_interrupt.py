@@ -12,6 +12,7 @@ import pytest
 
 from meshapi_rt import MeshAPIError, RealtimeSession
 
+from .clock import Stopwatch
 from .conftest import client_of
 from .peers import LIMIT, Line, deaf, peer
 
@@ -26,22 +27,21 @@ def echoing(line: Line) -> None:
 
 def interrupted(work: Callable[[], object], done: Callable[[], int] = lambda: 0) -> float:
     """Press Ctrl-C when *work* waits, as what it has *done* stays the same; return how long it went on after that."""
-    pressed = [0.0]
+    watch = Stopwatch()
 
     def press() -> None:
         seen, end = -1, time.monotonic() + LIMIT
         while seen != (seen := done()) and time.monotonic() < end:
             threading.Event().wait(0.2)
-        pressed[0] = time.monotonic()
+        watch.start()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     timer = threading.Timer(0.2, press)
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    with watch, pytest.raises(KeyboardInterrupt):
+        timer.start()
         work()
-    took = time.monotonic() - pressed[0]
     timer.join()
-    return took
+    return watch.took
 
 
 CALLS: list[Callable[[RealtimeSession], object]] = [
