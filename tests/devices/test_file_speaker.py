@@ -14,6 +14,7 @@ from meshapi_rt import audio_files, pcm
 from meshapi_rt.devices import FileSpeaker
 from meshapi_rt.errors import AudioFileError, DeviceError
 
+from ..clock import Stopwatch
 from .signals import jump, span, speech
 
 LIMIT = 10.0
@@ -32,18 +33,18 @@ def wait_for(speaker: FileSpeaker, item: str, samples: int) -> None:
 def test_real_time() -> None:
     """In real time a second lasts a second, and the recording holds what was written, in one piece."""
     with FileSpeaker() as speaker:
-        began = time.monotonic()
-        for piece in pcm.split(SPEECH, 0.033):
-            speaker.write(piece, "item")
-        written = time.monotonic() - began
-        speaker.drain(LIMIT)
-        took = time.monotonic() - began
+        with Stopwatch() as whole:
+            with Stopwatch() as writing:
+                for piece in pcm.split(SPEECH, 0.033):
+                    speaker.write(piece, "item")
+            speaker.drain(LIMIT)
         heard = speaker.heard("item")
 
     start, _ = span(speaker.audio, 0)
     start -= int(np.flatnonzero(SPEECH[:FADE] * np.arange(1, FADE + 1) // FADE)[0])
-    assert written < 0.5
-    assert 1.0 <= took < 3
+    assert writing.took < 0.5
+    assert whole.elapsed >= 1.0
+    assert whole.took < 3
     assert heard.complete
     assert np.array_equal(speaker.audio[start + FADE : start + 24_000 - FADE], SPEECH[FADE:-FADE])
     assert (speaker.underruns, speaker.latency, speaker.playing) == (0, 0.0, False)
@@ -108,12 +109,12 @@ def test_from_many_threads() -> None:
 def test_faster() -> None:
     """At eight times the speed everything is the same, eight times sooner."""
     with FileSpeaker(speed=8.0) as speaker:
-        speaker.write(speech(2.0), "item")
-        began = time.monotonic()
-        speaker.drain(LIMIT)
-        took = time.monotonic() - began
+        with Stopwatch() as watch:
+            speaker.write(speech(2.0), "item")
+            speaker.drain(LIMIT)
 
-    assert 0.2 < took < 1.5
+    assert watch.elapsed > 0.2
+    assert watch.took < 1.5
     assert speaker.heard("item").samples == 48_000
 
 
