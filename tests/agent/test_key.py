@@ -15,6 +15,7 @@ from meshapi_rt.agent import AgentState, VoiceAgent
 from meshapi_rt.devices import FileMicrophone, FileSpeaker
 from meshapi_rt.local import Audio, Delay, Drop, Faults, LocalServer, Turn
 
+from ..clock import Stopwatch
 from ..faces import likeness
 from .stage import Stage, steady, until, word
 
@@ -44,16 +45,15 @@ def test_reconnect_while_the_key_is_down() -> None:
     answers, speech = Listener(), word(4.0)
     microphone = FileMicrophone(speech, tail=math.inf)
     with Stage(answers, turn="push_to_talk", microphone=microphone, connect=AGAIN) as stage:
-        with stage.agent.talk():
+        with Stopwatch() as held, stage.agent.talk():
             time.sleep(0.6)
             stage.server.drop()
             until(lambda: stage.agent.metrics.reconnects == 1)
             time.sleep(0.5)
-            said = microphone._given / 24_000
         stage.wait_state(USER, THINKING, SPEAKING, LISTENING)
 
     (heard,) = answers.heard
-    assert said - 0.1 < pcm.duration(heard) < said + 0.3
+    assert held.elapsed - 0.1 < pcm.duration(heard) < held.elapsed + 0.3
     assert likeness(heard, speech[: heard.size]) > 0.99
     assert stage.told("error") == []
 
@@ -64,12 +64,12 @@ def test_a_commit_that_is_lost() -> None:
     faults = Faults(Drop(on="input_audio_buffer.commit", times=1))
     microphone = FileMicrophone(speech, tail=math.inf)
     with Stage(answers, turn="push_to_talk", microphone=microphone, connect=AGAIN, server={"faults": faults}) as stage:
-        with stage.agent.talk():
+        with Stopwatch() as held, stage.agent.talk():
             time.sleep(0.6)
         stage.wait_state(THINKING, SPEAKING, LISTENING)
 
     (heard,) = answers.heard
-    assert 0.5 < pcm.duration(heard) < 1.0
+    assert held.elapsed - 0.1 < pcm.duration(heard) < held.elapsed + 0.4
     assert likeness(heard, speech[: heard.size]) > 0.99
     assert len(stage.sent("input_audio_buffer.commit")) == 2
     assert stage.agent.metrics.reconnects == 1
