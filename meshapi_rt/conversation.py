@@ -260,13 +260,14 @@ class ConversationView:
         return conversation_html(self)
 
     def _snapshot(self, item: Item, answer: str | None) -> ConversationItem:
+        status = item.status  # before what it is about, which is written in the other order
         is_call = item.type in ("function_call", "mcp_call", "mcp_approval_request")
         parts = tuple(self._part(item, part) for _, part in sorted(item.parts.items()))
         return ConversationItem(
             id=item.id,
             type=item.type,
             role=item.role,
-            status=item.status,
+            status=status,
             parts=parts,
             name=item.name,
             call_id=item.call_id,

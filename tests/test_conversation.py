@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from meshapi_rt import ConfigurationError, ConversationItem, ConversationView, Usage, pcm
 from meshapi_rt.history import History
+from meshapi_rt.items import Part
 from meshapi_rt.keeping import AudioKeeper
 from meshapi_rt.local import Audio, LocalServer, Text, ToolCall, Turn
 
@@ -147,6 +149,26 @@ def test_looking_while_it_goes_on() -> None:
         thread.join(LIMIT)
     assert not wrong
     assert len(seen) == 300 - 48
+
+
+def test_an_item_that_is_completed_while_it_is_looked_at() -> None:
+    """What is seen as completed is whole: its end may come after its text was read, and before its status is."""
+    history = History()
+    for event in reply("b0", "one ", "two ", done=False):
+        history.observe(_message(event))
+    item = history.find("b0")
+    assert item is not None
+    ends = partial(setattr, item, "status", "completed")
+
+    class Ending(dict[int, Part]):
+        def items(self) -> Any:
+            ends()
+            return super().items()
+
+    item.parts = Ending(item.parts)
+    (seen,) = ConversationView(history, None).items
+    assert item.complete
+    assert seen.status != "completed"
 
 
 def _round(at: int) -> list[dict[str, Any]]:
