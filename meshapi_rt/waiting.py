@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import _thread
 import math
+import queue
 import sys
 import threading
 import time
+from typing import TypeVar
 
 from .errors import Cancelled, ConfigurationError
 
-__all__ = ["Batons", "Deadline", "Wait", "seconds", "sleep_on"]
+__all__ = ["Batons", "Deadline", "Wait", "seconds", "sleep_on", "taken"]
+
+_T = TypeVar("_T")
 
 # A lock or a poll that Ctrl-C cannot interrupt is waited for in slices. POSIX interrupts both by itself.
 _UNINTERRUPTIBLE = 0.1 if sys.platform == "win32" else math.inf
@@ -127,3 +131,17 @@ class Batons:
 def sleep_on(baton: _thread.LockType, longest: float | None) -> bool:
     """Wait for a baton; tell whether it was released within so many seconds."""
     return baton.acquire(timeout=-1 if longest is None else longest)
+
+
+def taken(source: queue.SimpleQueue[_T], timeout: float | None) -> _T:
+    """Take the next of a queue; CPython 3.10 may wait for ever in ``get`` where time runs out at once.
+
+    Raises:
+        queue.Empty: There was none within *timeout* seconds.
+    """
+    try:
+        return source.get_nowait()
+    except queue.Empty:
+        if timeout is not None and timeout <= 0:
+            raise
+    return source.get(timeout=timeout)

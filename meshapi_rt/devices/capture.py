@@ -8,6 +8,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from ..waiting import taken
+
 __all__ = ["Capture", "Chunk"]
 
 
@@ -92,7 +94,7 @@ class Capture:
     def get(self, timeout: float) -> Chunk | None:
         """Return the oldest chunk; ``None`` when woken, or when none came in time."""
         try:
-            chunk = self._queue.get(timeout=timeout)
+            chunk = taken(self._queue, timeout)
         except queue.Empty:
             return None
         if chunk is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec
 
 from ..errors import MeshAPIError
+from ..waiting import taken
 from .floor import Floor
 from .origins import is_inside
 from .runs import Run, ToolRunner
@@ -111,7 +112,7 @@ class Clerk:
     def _take_facts(self) -> None:
         """Wait for something to happen or to be due, and take in all that did."""
         try:
-            self._facts.get(timeout=self._idle_for())()
+            taken(self._facts, self._idle_for())()
             while not self._closed:
                 self._facts.get_nowait()()
         except queue.Empty:

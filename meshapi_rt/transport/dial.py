@@ -27,7 +27,7 @@ import attrs
 
 from ..errors import ConfigurationError, ConnectError
 from ..hosts import is_loopback
-from ..waiting import Deadline, Wait
+from ..waiting import Deadline, Wait, taken
 from .channel import Channel, TLSChannel
 from .http_head import pause, read_response
 
@@ -191,7 +191,7 @@ def _resolve_name(host: str, port: int, wait: Wait) -> list[_Address]:
     threading.Thread(target=look_up, name=f"meshapi-rt-resolver-{next(_resolver_numbers)}", daemon=True).start()
     while True:
         try:
-            answer = answers.get(timeout=pause(f"looking up {host}", wait))
+            answer = taken(answers, pause(f"looking up {host}", wait))
         except queue.Empty:
             continue
         if isinstance(answer, Exception):

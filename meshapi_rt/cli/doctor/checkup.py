@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from ...errors import MeshAPIError, TimedOut
-from ...waiting import Wait
+from ...waiting import Wait, taken
 
 __all__ = ["Check", "Finding", "Result", "Status", "examine", "fail", "ok", "skip", "warn"]
 
@@ -159,7 +159,7 @@ class _Worker:
         while True:
             nap = wait.slice()
             try:
-                answer = answers.get(timeout=nap)
+                answer = taken(answers, nap)
             except queue.Empty:
                 if nap == 0:
                     self.dismiss()

@@ -17,6 +17,8 @@ import time
 from types import FrameType
 from typing import Any
 
+from ...waiting import taken
+
 __all__ = ["Keyboard", "is_terminal", "keyboard"]
 
 _SIZE = 4096  # bytes at a time
@@ -102,7 +104,7 @@ if sys.platform == "win32":
 
         def _bytes(self, timeout: float) -> bytes | None:
             try:
-                return self._read.get(timeout=timeout)
+                return taken(self._read, timeout)
             except queue.Empty:
                 return None
 
