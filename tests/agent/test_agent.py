@@ -119,7 +119,8 @@ def test_typed_text_cuts_off_and_is_answered() -> None:
     assert [text for role, text in stage.final if role == "user"] == ["Hello.", "And again."]
     assert [said.interrupted for said in stage.said if said.final] == [False, True, False, False]
     assert len(stage.sent("conversation.item.truncate")) == 1
-    assert stage.told("error") == []
+    # Its making may have ended just before it was cancelled.
+    assert {event["error"]["code"] for event in stage.told("error")} <= {"response_cancel_not_active"}
 
 
 def test_semantic_turns() -> None:
