@@ -16,8 +16,9 @@ __all__ = ["Batons", "Deadline", "Wait", "seconds", "sleep_on", "taken"]
 
 _T = TypeVar("_T")
 
-# A lock or a poll that Ctrl-C cannot interrupt is waited for in slices. POSIX interrupts both by itself.
-_UNINTERRUPTIBLE = 0.1 if sys.platform == "win32" else math.inf
+# A lock or a poll that Ctrl-C cannot interrupt is waited for in slices. POSIX interrupts both, but not where the signal
+# comes after CPython has looked for one and before the system waits; then it is noticed with the next slice.
+_UNINTERRUPTIBLE = 0.1 if sys.platform == "win32" else 1.0
 # A cancel event is looked at this often; design.md section 4 promises 50 ms.
 _CANCEL_SLICE = 0.02
 _LONGEST = 1e6  # seconds; locks, poll and select refuse much more with an OverflowError
@@ -74,18 +75,17 @@ class Wait:
             return math.inf
         return max(0.0, self._began + min(self.timeout, _LONGEST) - time.monotonic())
 
-    def slice(self) -> float | None:
-        """Return how long to sleep before looking again: ``None`` for without limit, 0 when time is up.
+    def slice(self) -> float:
+        """Return how long to sleep before looking again; 0 when time is up.
 
         Raises:
             Cancelled: The cancel event is set.
         """
         if self._cancel is None and self.timeout is None:  # mostly
-            return _UNINTERRUPTIBLE if sys.platform == "win32" else None
+            return _UNINTERRUPTIBLE
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("the cancel event was set while waiting")
-        longest = min(self.left(), _UNINTERRUPTIBLE if self._cancel is None else _CANCEL_SLICE)
-        return None if longest == math.inf else longest
+        return min(self.left(), _UNINTERRUPTIBLE if self._cancel is None else _CANCEL_SLICE)
 
 
 class Batons:
