@@ -232,6 +232,9 @@ class Link:
                 wanted.set_exception(failure)
 
         def begin() -> None:
+            if self._ended:  # maybe with the loop, which would leave a task as it is
+                wanted.set_result(False)
+                return
             task = self._loop.create_task(self._absorb(running, pieces))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
