@@ -18,8 +18,14 @@ from typing import Any
 
 from ..faces import LIMIT
 
-# Makes the terminal the controlling one, so that Ctrl-C and Ctrl-Z are signals.
-_LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+# Makes the terminal the controlling one, so that Ctrl-C and Ctrl-Z are signals, and heeds a hang-up also where the
+# tests themselves run without a terminal (nohup), which programs inherit.
+_LAUNCH = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Typist:
