@@ -10,7 +10,8 @@ demo: $(VENV)/.local  ## Send a recorded question, hear the answer: answer.wav
 	$(BIN)/meshapi-rt talk examples/question.wav -o answer.wav
 
 test: $(VENV)/.test  ## Every test, with samples of the long proofs
-	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not soak and not card" -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not soak and card"
 
 check: $(VENV)/.dev  ## Style and types
 	$(BIN)/ruff format --check .

@@ -63,6 +63,13 @@ def token_watch() -> Iterator[None]:
     assert not watch.leaks
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that go by the clock of a sound card: they have the machine to themselves."""
+    for item in items:
+        if "card" in getattr(item, "fixturenames", ()):
+            item.add_marker("card")
+
+
 def ours() -> list[str]:
     """Return the names of living threads of the package; resolvers may outlive their call."""
     names = [thread.name for thread in threading.enumerate()]
