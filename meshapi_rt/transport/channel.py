@@ -7,7 +7,6 @@ so at once. Nothing here blocks but :attr:`Channel.reading` and :meth:`Channel.w
 from __future__ import annotations
 
 import contextlib
-import math
 import select
 import socket
 import ssl
@@ -38,17 +37,16 @@ class _Readiness:
         self._sock = sock
         self._direction = direction
         self.wants_other = False
-        self._poll: Callable[[float | None], object] | None = None
+        self._poll: Callable[[float], object] | None = None
         if hasattr(select, "poll"):
             self._poller = select.poll()
             self._poll = self._poller.poll
             self._flags = 0
 
-    def wait(self, timeout: float | None, or_other: bool = False) -> None:
+    def wait(self, timeout: float, or_other: bool = False) -> None:
         """Wait until its direction may be ready, or either of both, or *timeout* seconds have passed."""
         flags = _READ | _WRITE if or_other or self.wants_other else self._direction
-        if timeout is not None and timeout > _LONGEST:
-            timeout = _LONGEST
+        timeout = min(timeout, _LONGEST)
         if self._poll is None:
             wanted = [self._sock]
             select.select(wanted if flags & _READ else [], wanted if flags & _WRITE else [], wanted, timeout)
@@ -56,7 +54,7 @@ class _Readiness:
         if flags != self._flags:  # registered once, mostly: the round trip is 0.79 instead of 0.87
             self._poller.register(self._sock, flags)
             self._flags = flags
-        self._poll(None if timeout is None else math.ceil(timeout * 1000))
+        self._poll(timeout * 1000)  # which it rounds up
 
 
 class Channel:
@@ -95,7 +93,7 @@ class Channel:
         """
         return self._sock.send
 
-    def wait_to_write(self, timeout: float | None) -> None:
+    def wait_to_write(self, timeout: float) -> None:
         """Sleep until the writer may take something."""
         if self._writing is None:
             self._writing = _Readiness(self._sock, _WRITE)
@@ -211,10 +209,10 @@ class TLSChannel(Channel):
         finally:
             self._ssl_lock.release()
 
-    def wait_to_write(self, timeout: float | None) -> None:
+    def wait_to_write(self, timeout: float) -> None:
         """Sleep until the writer may take something."""
         if self._write_wants_read:
             # What it waits for may be read by the reader's thread, so readiness alone would not wake it.
-            _Readiness(self._sock, _READ).wait(_TLS_SLICE if timeout is None else min(timeout, _TLS_SLICE))
+            _Readiness(self._sock, _READ).wait(min(timeout, _TLS_SLICE))
         else:
             super().wait_to_write(timeout)

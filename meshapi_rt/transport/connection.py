@@ -79,7 +79,7 @@ class Connection(Generic[_M]):
         self._channel = channel
         self._counters = counters
         self._decoder = FrameDecoder(maker, max_message_size)
-        self._unseen = False  # something may be at hand that was not looked at: bytes, or what ends it
+        self._unseen = False  # something is at hand that was not looked at: bytes, or what ends it
         self._torn = False  # part of a frame is at hand
         self._load(surplus)
         self._outgoing = Outgoing(channel, counters)
@@ -91,7 +91,6 @@ class Connection(Generic[_M]):
         self._ping_timeout = math.inf if ping_timeout is None else ping_timeout
         self._next_ping = time.monotonic() + self._ping_interval
         self._ping_sent: float | None = None  # of the ping that waits for its pong
-        self._heard = time.monotonic()  # when bytes last came: any of them are as good as a pong
         _alive.add(self)
 
     def _load(self, surplus: bytes) -> None:
@@ -115,17 +114,13 @@ class Connection(Generic[_M]):
         Raises:
             Ended: The connection has ended, and what came before has been returned.
         """
-        until = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
-            if self._abandoned:
-                raise Ended(self._end(Ending(code=1006, problem=self._outgoing.broken)))
-            if self._unseen:
-                messages = self._decode()
-                if messages:
-                    return messages
-            if self._ending is not None:
-                raise Ended(self._ending)
-            now = time.monotonic()
+        now = time.monotonic()
+        until = math.inf if timeout is None else now + timeout
+        if self._unseen:
+            messages = self._decode()
+            if messages:
+                return messages
+        while self._ending is None and not self._abandoned:
             if now >= self._next_ping:
                 self._ping(now)
             outgoing, channel = self._outgoing, self._channel
@@ -133,24 +128,39 @@ class Connection(Generic[_M]):
             if channel.drained:
                 channel.drained = False
             elif self._read():
-                if now < until:  # a flood without a message does not hold it longer
-                    continue
-                return []
+                messages = self._decode()
+                now = time.monotonic()
+                if messages or now >= until:  # a flood without a message does not hold it longer
+                    return messages
+                continue
             if self._ping_sent is not None and self._pong_is_missing(self._ping_sent, now):
                 continue
             if now >= until:
                 return []
             if self._torn and not self._may_become_text():
                 continue
-            due = self._next_ping if self._ping_sent is None else self._due()
-            longest, or_write = (due if due < until else until) - now, False
-            if not flushed:
-                longest, or_write = self._until_flushed(longest)
-            try:
-                channel.reading.wait(longest, or_write)
-            except (OSError, ValueError) as exc:
-                self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
-            self._read()
+            self._wait(until - now, now, flushed)
+            if self._read():
+                messages = self._decode()
+                if messages:
+                    return messages
+            now = time.monotonic()
+        if self._abandoned:
+            self._end(Ending(code=1006, problem=self._outgoing.broken))
+        assert self._ending is not None
+        raise Ended(self._ending)
+
+    def _wait(self, longest: float, now: float, flushed: bool) -> None:
+        """Sleep until something has come, a timer is due, or control frames can go out that could not before."""
+        due = (self._next_ping if self._ping_sent is None else self._due()) - now
+        longest = min(longest, due)
+        or_write = False
+        if not flushed:
+            longest, or_write = self._until_flushed(longest)
+        try:
+            self._channel.reading.wait(longest, or_write)
+        except (OSError, ValueError) as exc:
+            self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
 
     def _decode(self) -> list[_M]:
         """Take every whole message; a close or a violation behind them waits until they are handed out."""
@@ -187,24 +197,23 @@ class Connection(Generic[_M]):
 
     def _read(self) -> bool:
         """Receive what is there; tell whether there was news."""
-        if self._ending is not None:
-            return True
+        decoder, counters = self._decoder, self._counters
         try:
-            got = self._channel.read_into(self._decoder.room())
+            got = self._channel.read_into(decoder.room())
         except OSError as exc:
             self._end(Ending(code=1006, problem=self._outgoing.broken or f"the connection broke ({exc})", cause=exc))
             return True
-        if got is None:
-            self._decoder.filled(0)
-            return False
         if got:
-            self._decoder.filled(got)
-            self._unseen = True
-            self._heard = self._counters.last_received = time.monotonic()
-            self._counters.bytes_received += got
-        else:
-            problem = self._outgoing.broken or "the server ended the connection without a close frame"
-            self._end(Ending(code=1006, problem=problem))
+            decoder.filled(got)
+            counters.last_received = time.monotonic()
+            counters.bytes_received += got
+            return True
+        decoder.filled(0)
+        if got is None:
+            return False
+        self._end(
+            Ending(code=1006, problem=self._outgoing.broken or "the server ended the connection without a close frame")
+        )
         return True
 
     def _until_flushed(self, longest: float) -> tuple[float, bool]:
@@ -272,7 +281,8 @@ class Connection(Generic[_M]):
         return True
 
     def _pong_due(self, ping_sent: float) -> float:
-        return max(ping_sent, self._heard) + self._ping_timeout
+        heard = self._counters.last_received  # any bytes are as good as a pong
+        return max(ping_sent, heard or ping_sent) + self._ping_timeout
 
     def _due(self) -> float:
         """Return the moment of the next ping, or of the end that a missing pong makes."""

@@ -32,7 +32,9 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 _UTF8: Callable[[], codecs.IncrementalDecoder] = codecs.getincrementaldecoder("utf-8")
-_WHOLE_TEXT = 0x80 | TEXT  # the first byte of an unfragmented text
+_WHOLE_TEXT = (0x80 | TEXT) << 8  # the first two bytes of an unfragmented text, its length in the lower one
+_LONG_TEXT = _WHOLE_TEXT | 126  # and those of one whose length is in the next two
+_two_words = struct.Struct("!HH").unpack_from
 _BUFFER_SIZE = 256 * 1024  # bytes; with less, throughput falls
 _MOST_SPARE = 4  # buffers that nobody holds and that are kept
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
@@ -115,13 +117,15 @@ class FrameDecoder(Generic[_M]):
     def room(self) -> memoryview:
         """Return the free space to receive into; never empty."""
         if self._start == self._end:
-            if len(self._buffer) != _BUFFER_SIZE:  # none, or one that grew
-                try:
-                    self._buffer = _spare.pop()
-                except IndexError:
-                    self._buffer = np.empty(_BUFFER_SIZE, np.uint8).data  # no real memory before it is used
             self._start = self._end = 0
-            return self._buffer
+            buffer = self._buffer
+            if len(buffer) != _BUFFER_SIZE:  # none, or one that grew
+                try:
+                    buffer = _spare.pop()
+                except IndexError:
+                    buffer = np.empty(_BUFFER_SIZE, np.uint8).data  # no real memory before it is used
+                self._buffer = buffer
+            return buffer
         size = len(self._buffer)
         if self._start and (self._end == size or self._start + self._wanted > size):
             kept = bytes(self._buffer[self._start : self._end])
@@ -141,10 +145,10 @@ class FrameDecoder(Generic[_M]):
 
     def _give_back(self) -> None:
         """Part with the buffer: nothing is in it."""
-        if len(self._buffer) == _BUFFER_SIZE and len(_spare) < _MOST_SPARE:
-            _spare.append(self._buffer)
-        self._buffer = _NO_BUFFER
+        buffer, self._buffer = self._buffer, _NO_BUFFER
         self._start = self._end = 0
+        if len(buffer) == _BUFFER_SIZE and len(_spare) < _MOST_SPARE:
+            _spare.append(buffer)
 
     def texts(self, into: list[_M]) -> bool:
         """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
@@ -155,24 +159,27 @@ class FrameDecoder(Generic[_M]):
         Raises:
             ProtocolViolation: As in :meth:`next`; what came before it has been appended.
         """
-        buffer, start = self._buffer, self._start
-        last = -1 if self._opcode or self._checked else self._end - 4  # where a frame may begin; not inside another
+        buffer, start, stop = self._buffer, self._start, self._end
+        last = -1 if self._opcode or self._checked else stop - 4  # where a frame may begin; not inside another
+        text, most = self._text, self._max_message
         try:
-            while start <= last and buffer[start] == _WHOLE_TEXT:
-                length, begin = buffer[start + 1], start + 2
-                if length == 126:
-                    length, begin = buffer[start + 2] << 8 | buffer[start + 3], start + 4
-                elif length > 126:
-                    break  # of 64 KiB or more, or masked: next() looks closer
+            while start <= last:
+                kind, length = _two_words(buffer, start)
+                if kind == _LONG_TEXT:
+                    begin = start + 4
+                elif _WHOLE_TEXT <= kind < _LONG_TEXT:
+                    length, begin = kind & 0x7F, start + 2
+                else:
+                    break  # no text, or one of 64 KiB or more, or masked, or a part of one: next() looks closer
                 end = begin + length
-                if end > self._end or length > self._max_message:
+                if end > stop or length > most:
                     break
-                into.append(self._text(buffer[begin:end]))
+                into.append(text(buffer[begin:end]))
                 self._start = start = end
                 self._wanted = 0
         except UnicodeDecodeError as exc:
             raise _not_utf8(exc) from None
-        if start < self._end:
+        if start < stop:
             return True
         self._give_back()
         return False

@@ -39,7 +39,7 @@ class Response:
     body: memoryview
 
 
-def pause(step: str, wait: Wait) -> float | None:
+def pause(step: str, wait: Wait) -> float:
     """Return how long to sleep before looking again.
 
     Raises:
