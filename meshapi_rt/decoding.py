@@ -44,10 +44,10 @@ class Decoder:
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
         self._redact = redact
         self._loads, self._decode_base64, self._quick_base64, _ = chosen()
-        # The bytes before the id of the last audio event, between that and the audio, and behind it; and what it says.
-        self._around = b"", b"", b""
+        # The bytes before the id of the last audio event, between that and the audio, and behind it, and their lengths.
+        self._around = b"", b"", b"", 0, 0, 0
         self._head = sys.maxsize  # bytes in which the audio of an event like it begins
-        self._outline: dict[str, Any] = {}
+        self._outline: dict[str, Any] = {}  # what it says
 
     def binary(self, payload: bytes) -> RealtimeMessage:
         """Return the message of a binary frame: raw audio."""
@@ -63,25 +63,25 @@ class Decoder:
         Raises:
             UnicodeDecodeError: It is no UTF-8.
         """
-        if len(payload) <= self._head:
+        size, most = len(payload), self._head
+        if size <= most:
             return self._of(payload)
-        before, between, behind = self._around
-        head = bytes(payload[: self._head])
-        stop = head.find(b'"', len(before))
-        start, end = stop + len(between), len(payload) - len(behind)
-        alike = head.startswith(before) and head.startswith(between, stop) and payload[end:] == behind
-        if not alike or start > end:
+        before, between, behind, at, width, tail = self._around
+        head = bytes(payload[:most])
+        stop = head.find(b'"', at)
+        start, end = stop + width, size - tail
+        if not (head.startswith(before) and head.startswith(between, stop) and payload[end:] == behind):
             return self._of(payload)
         try:
-            event_id = head[len(before) : stop].decode("ascii")
+            event_id = head[at:stop].decode("ascii")
             audio = self._quick_base64(payload[start:end])
         except ValueError:
             return self._of(payload)
-        if len(audio) % 3 or not event_id.isidentifier():
+        if len(audio) % 3 or not event_id.isidentifier() or start > end:
             return self._of(payload)
         outline = self._outline.copy()
         outline["event_id"] = event_id
-        return RealtimeMessage(audio, None, outline, outline["type"], None, start, (head[:start], behind), len(payload))
+        return RealtimeMessage(audio, None, outline, outline["type"], None, start, (head[:start], behind), size)
 
     def _of(self, payload: Received) -> RealtimeMessage:
         text = str(payload, "utf-8")
@@ -155,7 +155,8 @@ class Decoder:
         if any(isinstance(one, (dict, list)) for one in outline.values()):  # which messages would share
             return
         if (before + between + behind).isascii():  # where bytes are counted as characters are
-            self._around = before.encode(), between.encode(), behind.encode()
+            parts = before.encode(), between.encode(), behind.encode()
+            self._around = *parts, len(before), len(between), len(behind)
             self._head, self._outline = at + _LONGEST_ID + len(between), outline
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 import queue
 import threading
 import time
@@ -22,6 +23,7 @@ _COMES_BACK = 5.0
 _WAITS_FOR_IT = 1000
 _SETTLED_AT = 8  # messages taken after which what they were charged is taken off, if it does not matter sooner
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
+_SIZE = operator.attrgetter("size")
 
 
 def _living() -> set[int | None]:
@@ -93,32 +95,34 @@ class Inbox:
         with self._lock:
             if self.ended is not None:
                 return False
-            for one in messages:
-                size = _OVERHEAD + one.size
-                self._sizes.append(size)
-                self._held += size
-            self._messages.extend(messages)
-            self._put += len(messages)
-            waiting = len(self._messages)
+            waits, sizes = self._messages, self._sizes
+            waits.extend(messages)
+            before = len(sizes)
+            sizes.extend(map(_SIZE, messages))
+            count = len(messages)
+            self._put += count
+            self._held += sizes[-1] if count == 1 else sum(sizes[before:])
+            waiting = len(waits)
             self.peak = max(self.peak, waiting)
-            if len(self._sizes) > waiting + _SETTLED_AT or self._held >= self._limit:
-                self._settled()
-            full = self._held >= self._limit
-            if full and self._calls:
-                self.beyond += len(messages)
-                full = False
+            full = False
+            if len(sizes) > waiting + _SETTLED_AT or self._held + _OVERHEAD * waiting >= self._limit:
+                full = self._settled() >= self._limit
+                if full and self._calls:
+                    self.beyond += count
+                    full = False
         if self._consumers.out:
-            self._consumers.wake(len(messages))
+            self._consumers.wake(count)
         return full
 
     def _settled(self) -> int:
-        """Return the bytes that wait."""
+        """Return what the waiting messages are charged for."""
         assert self._lock.locked()
-        taken = len(self._sizes) - len(self._messages)
+        waiting = len(self._messages)
+        taken = len(self._sizes) - waiting
         if taken > 0:
             self._held -= sum(self._sizes[:taken])
             del self._sizes[:taken]
-        return self._held
+        return self._held + _OVERHEAD * waiting
 
     def unread_bytes(self) -> int:
         """Return what the waiting messages are charged for."""
@@ -236,21 +240,23 @@ class Inbox:
         """
         baton = None
         try:
-            while True:
-                if stream is not None and stream.closed:
-                    return None
+            while stream is None or not stream.closed:
                 ended = self.ended is not None  # asked first: nothing is put after the end
-                message = self.take() if self._messages else None
-                if message is not None or ended:
-                    return message
+                if self._messages:
+                    message = self.take()
+                    if message is not None:
+                        return message
+                elif ended:
+                    return None
                 if baton is None:
                     baton = self._consumers.take()
                     continue
                 longest = wait.slice()
                 if longest == 0:
                     raise queue.Empty
-                if baton.acquire(True, -1 if longest is None else longest):
+                if baton.acquire(True, longest):
                     baton = None
+            return None
         finally:
             if baton is not None and self._consumers.give_back(baton) and self._messages:
                 self._consumers.wake(1)  # it was this one's turn, which is the next one's now

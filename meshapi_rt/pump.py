@@ -169,12 +169,13 @@ class Pump:
     def _read(self, connection: Wire) -> MeshAPIError | RenewNow:
         """Deliver everything that comes, and return how it ended."""
         try:
+            keeper, receive = self._keeper, connection.receive
             while True:
-                left = self._keeper.due - time.monotonic()
-                timeout = left if left > 0 else self._keeper.tick(connection)
+                left = keeper.due - time.monotonic()
+                timeout = left if left > 0 else keeper.tick(connection)
                 if self._held is not None:
                     timeout = min(timeout, _HOLD)
-                if self._take_in(connection.receive(timeout)):
+                if self._take_in(receive(timeout)):
                     self._wait_for_room(connection)
         except Ended as exc:
             stalled = time.monotonic() - self._last_stall < _STALL_MEMORY

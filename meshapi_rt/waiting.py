@@ -120,12 +120,12 @@ class Batons:
 
     def wake(self, count: int = sys.maxsize) -> None:
         """Release so many batons, or all that are out."""
-        while count > 0 and self.out:
-            try:
+        try:
+            while count:
                 self.out.pop(0).release()
-            except IndexError:  # another thread was quicker
-                return
-            count -= 1
+                count -= 1
+        except IndexError:  # that was the last
+            pass
 
 
 def sleep_on(baton: _thread.LockType, longest: float | None) -> bool:
