@@ -19,7 +19,7 @@ from .ledger import ANSWERED, Sent
 from .message import encode_append, encode_event, event_object
 from .retired import beta_fields
 from .transport import BINARY, TEXT, CutOff, NotSent
-from .waiting import Batons, Wait, sleep_on
+from .waiting import Batons, Patience, Wait, begun, patience, sleep_on
 
 __all__ = ["EventIds", "Hooks", "Sender"]
 
@@ -35,7 +35,7 @@ class EventIds:
     """Unique ids for client events: a random part for the session, and a number."""
 
     def __init__(self) -> None:
-        self._prefix = f"evt_{os.urandom(6).hex()}_"
+        self._form = f"evt_{os.urandom(6).hex()}_%d".__mod__
         self._ready: list[str] = []  # made some at a time, the next one last: to pop is atomic, and takes no lock
         # Guards _made.
         self._lock = threading.Lock()
@@ -53,8 +53,9 @@ class EventIds:
         with self._lock:
             first = self._made + 1
             self._made += _IDS_AT_ONCE
-        *others, made = [f"{self._prefix}{first + at}" for at in reversed(range(_IDS_AT_ONCE))]
-        self._ready.extend(others)
+        ids = list(map(self._form, range(first + _IDS_AT_ONCE - 1, first - 1, -1)))
+        made = ids.pop()
+        self._ready.extend(ids)
         return made
 
 
@@ -94,7 +95,7 @@ class Sender:
     ) -> None:
         self._inbox = inbox
         self._claims = claims
-        self._ids = ids
+        self._next_id = ids.next
         self._binary_audio = binary_audio
         self._reconnects = reconnects
         self._hooks = hooks
@@ -144,7 +145,7 @@ class Sender:
             only: A connection: it goes out on that one or not at all (``ConnectionLost``); ``None`` for whichever.
         """
         self._check_open()
-        wire = event_object(event, self._ids.next)
+        wire = event_object(event, self._next_id)
         kind: str = wire["type"]
         event_id: str = wire["event_id"]
         if self._hooks.settles(wire):
@@ -171,7 +172,7 @@ class Sender:
         connection = self._connection
         if connection is None:
             return
-        wire = event_object(event, self._ids.next)
+        wire = event_object(event, self._next_id)
         payload = encode_event(wire)
         connection.post(payload, self._mark(wire, claim) or _nothing)
         log.debug("sent %s, %d bytes", wire["type"], len(payload))
@@ -190,14 +191,15 @@ class Sender:
         whole = pcm.as_bytes(audio)
         if not 0 < len(whole) <= _APPEND_BYTES:
             return self._send_pieces(whole, timeout)
+        wait = patience(timeout)
         mark = None if self._hears is None else partial(self._hears, whole)
+        ids: tuple[str, ...] = ()
         if self._binary_audio:
-            ids: tuple[str, ...] = ()
-            self._hand_over(bytes(whole), Wait(timeout), mark, perishable=True, opcode=BINARY)
+            self._hand_over(bytes(whole), wait, mark, BINARY, perishable=True)
         else:
-            event_id = self._ids.next()
+            event_id = self._next_id()
             ids = (event_id,)
-            self._hand_over(encode_append(event_id, whole), Wait(timeout), mark, perishable=True)
+            self._hand_over(encode_append(event_id, whole), wait, mark, TEXT, perishable=True)
         self.unsaid_audio = True
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sent audio of %d bytes", len(whole))
@@ -215,34 +217,41 @@ class Sender:
     def _hand_over(
         self,
         payload: bytes,
-        wait: Wait,
-        mark: Callable[[], None] | None = None,
-        *,
-        perishable: bool = False,
-        only: object = None,
+        wait: Patience,
+        mark: Callable[[], None] | None,
         opcode: int = TEXT,
+        *,
+        perishable: bool,
+        only: object = None,
     ) -> None:
         """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
-        broken: Wire | None = None
+        connection, broken = self._connection, None
         while True:
-            connection = self._connection
-            if only is not None and (connection is not only or connection is broken):
-                self._check_open()
-                raise ConnectionLost("the connection that this was meant for is gone; nothing was sent")
-            if connection is None or connection is broken:
-                connection = self._current(wait, broken, perishable=perishable)
+            if connection is None or connection is broken or only is not None:
+                wait = begun(wait)
+                connection = self._other(wait, broken, perishable=perishable, only=only)
             if connection is None:
                 return
             try:
                 connection.send(payload, wait, mark, opcode)
             except NotSent:
-                broken = connection
+                broken, connection = connection, self._connection
             except CutOff as exc:
                 if not (perishable and self._drop()):
                     raise self._cut_off() from exc.__cause__
                 return
             else:
                 return
+
+    def _other(self, wait: Wait, broken: Wire | None, *, perishable: bool, only: object) -> Wire | None:
+        """Return the connection to use; ``None`` where the send was dropped and counted."""
+        if only is None:
+            return self._current(wait, broken, perishable=perishable)
+        connection = self._connection
+        if connection is not only or connection is broken:
+            self._check_open()
+            raise ConnectionLost("the connection that this was meant for is gone; nothing was sent")
+        return connection
 
     def _current(self, wait: Wait, broken: Wire | None, *, perishable: bool) -> Wire | None:
         """Return a connection other than *broken*; ``None`` where the send was dropped and counted."""

@@ -52,8 +52,8 @@ class Counters:
 
     frames_sent: int = 0
     bytes_sent: int = 0
-    last_sent: float | None = None  # monotonic, of any frame
-    last_asked: float | None = None  # monotonic, of a frame that a caller sent, not the session by itself
+    last_sent: float | None = None  # monotonic, of a frame that the session sent by itself
+    last_asked: float | None = None  # monotonic, of one that a caller sent
     frames_received: int = 0
     bytes_received: int = 0
     last_received: float | None = None  # monotonic
@@ -66,6 +66,7 @@ class Counters:
     ) -> SessionStats:
         """Return them as a user sees them, with what others count."""
         shift = time.time() - time.monotonic()
+        sent = [at for at in (self.last_sent, self.last_asked) if at is not None]
         return SessionStats(
             frames_sent=self.frames_sent,
             frames_received=self.frames_received,
@@ -79,6 +80,6 @@ class Counters:
             ping_round_trip=self.ping_round_trip,
             reconnects=self.reconnects,
             dropped_sends=dropped_sends,
-            last_sent=None if self.last_sent is None else self.last_sent + shift,
+            last_sent=max(sent) + shift if sent else None,
             last_received=None if self.last_received is None else self.last_received + shift,
         )

@@ -8,11 +8,11 @@ import queue
 import sys
 import threading
 import time
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from .errors import Cancelled, ConfigurationError
 
-__all__ = ["Batons", "Deadline", "Wait", "seconds", "sleep_on", "taken"]
+__all__ = ["Batons", "Deadline", "Patience", "Wait", "begun", "patience", "seconds", "sleep_on", "taken"]
 
 _T = TypeVar("_T")
 
@@ -86,6 +86,22 @@ class Wait:
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled("the cancel event was set while waiting")
         return min(self.left(), _UNINTERRUPTIBLE if self._cancel is None else _CANCEL_SLICE)
+
+
+Patience: TypeAlias = "Wait | float | None"
+"""A wait under way, which others may share; or the seconds of one that begins when there is something to wait for."""
+
+
+def patience(given: Patience) -> Patience:
+    """Check seconds that a caller gave."""
+    if type(given) is float and given >= 0:  # mostly
+        return given
+    return given if isinstance(given, Wait) else seconds("timeout", given)
+
+
+def begun(given: Patience) -> Wait:
+    """Return the wait, or one that begins now."""
+    return given if isinstance(given, Wait) else Wait(given)
 
 
 class Batons:

@@ -248,7 +248,7 @@ class Connection(Generic[_M]):
         """Note how it ended; the first ending counts, and is returned."""
         if self._ending is None:
             self._ending = ending
-            self._outgoing.over = True
+            self._outgoing.end()
         return self._ending
 
     # -- timers ---
@@ -296,7 +296,7 @@ class Connection(Generic[_M]):
 
     def retire(self, payload: bytes, mark: Callable[[], None]) -> None:
         """Post the last message; sends that have not begun find the connection closed to them."""
-        self._outgoing.retired = True
+        self._outgoing.retire()
         self.post(payload, mark)
 
     def send_close(self, code: int, reason: str, wait: Wait) -> None:

@@ -312,7 +312,7 @@ class FrameEncoder:
     """Makes masked client frames; each takes a fresh random key. One thread at a time.
 
     A frame is made in place, in scratch space that keeps its shape: of frames of one length, as audio makes them,
-    each costs two copies and one XOR, with the key read from where it stands in the frame.
+    each costs one copy and one XOR, with the key read from where it stands in the frame.
     """
 
     def __init__(self) -> None:
@@ -324,8 +324,8 @@ class FrameEncoder:
         """Return one final frame that carries *payload*; it is overwritten by the next one."""
         if len(payload) != self._length or opcode != self._opcode:
             self._shape(opcode, len(payload))
-        (self._key[:],) = next(self._keys, None) or self._more_keys()
-        self._payload[:] = payload
+        (key,) = next(self._keys, None) or self._more_keys()
+        self._body[:] = key + payload
         _xor(self._words, self._key_word, self._words)
         return self._frame
 
@@ -349,8 +349,7 @@ class FrameEncoder:
         start = key_at - len(header)
         self._scratch[start:key_at] = header
         view = memoryview(self._scratch)
-        self._frame, self._key = view[start : _PAYLOAD_AT + length], view[key_at:_PAYLOAD_AT]
-        self._payload = view[_PAYLOAD_AT : _PAYLOAD_AT + length]
+        self._frame, self._body = view[start : _PAYLOAD_AT + length], view[key_at : _PAYLOAD_AT + length]
         # Arrays on the same bytes. One without a dimension costs half of what a numpy scalar does.
         self._key_word = np.ndarray((), np.uint32, self._scratch, key_at)
         self._words = np.ndarray((count,), np.uint32, self._scratch, _PAYLOAD_AT)

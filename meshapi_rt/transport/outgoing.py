@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from ..errors import TimedOut
 from ..stats import Counters
-from ..waiting import Wait
+from ..waiting import Patience, Wait, begun
 from .channel import Channel
 from .frames import CLOSE, PONG, TEXT, FrameEncoder
 
@@ -42,6 +42,7 @@ class Outgoing:
         retired: Only what was posted before, and a close, may still go out.
         over: The reader has met the end.
         broken: Why no further byte may go out; ``None`` while it may.
+        clear: None of these stands in the way of a frame; what is looked at for each.
     """
 
     def __init__(self, channel: Channel, counters: Counters) -> None:
@@ -56,6 +57,7 @@ class Outgoing:
         self.retired = False
         self.over = False
         self.broken: str | None = None
+        self.clear = True
 
     def _make_lock(self) -> None:
         # Guards the encoder, unsent and the order of bytes on the wire. Held while a frame goes out, over all
@@ -69,7 +71,7 @@ class Outgoing:
 
     # -- whole messages, by whoever can wait ---
 
-    def send(self, payload: bytes, wait: Wait, mark: Callable[[], None] | None = None, opcode: int = TEXT) -> None:
+    def send(self, payload: bytes, wait: Patience, mark: Callable[[], None] | None = None, opcode: int = TEXT) -> None:
         """Send one frame, whole: a message, or a close.
 
         Args:
@@ -85,15 +87,15 @@ class Outgoing:
             CutOff: The connection broke while it was being sent.
         """
         if not self._frame_lock.acquire(False):  # by name it takes twice as long
+            wait = begun(wait)
             self._acquire(wait)
         try:
-            if self.urgent or self.unsent:
-                self._write_urgent(wait)
-            # Not before: our answer to the peer's close may have been among them.
-            if self.close_sent or self.over or self.broken or (self.retired and opcode != CLOSE):
-                raise NotSent
+            if not self.clear:
+                wait = begun(wait)
+                self._make_way(opcode, wait)
             if opcode == CLOSE:
                 self.close_sent = True
+                self.clear = False
             if mark is not None:
                 mark()
             frame = self._encoder.encode(opcode, payload)
@@ -103,20 +105,28 @@ class Outgoing:
             except BlockingIOError:
                 taken = 0
             except BaseException as exc:  # noqa: BLE001 - it is raised there
-                self._break_off(exc, wait)
+                self._break_off(exc, begun(wait))
             if taken < size:
-                self._write_rest(frame, taken, wait)
+                self._write_rest(frame, taken, begun(wait))
             counters = self._counters
             counters.bytes_sent += size
             counters.frames_sent += 1
-            counters.last_sent = counters.last_asked = time.monotonic()
+            counters.last_asked = time.monotonic()
         finally:
             self._frame_lock.release()
-        if self.urgent or self.unsent:
+        if not self.clear:
             self.flush()
 
+    def _make_way(self, opcode: int, wait: Wait) -> None:
+        """Send what goes first, and see whether anything may follow it."""
+        self._write_urgent(wait)
+        self._look_again()
+        # Not before: our answer to the peer's close may have been among them.
+        if self.close_sent or self.over or self.broken or (self.retired and opcode != CLOSE):
+            raise NotSent
+
     def _acquire(self, wait: Wait) -> None:
-        while not self._frame_lock.acquire(timeout=_lock_timeout(wait)):
+        while not self._frame_lock.acquire(timeout=wait.slice()):
             if wait.left() == 0:
                 raise TimedOut(
                     f"nothing was sent within {wait.timeout:g} s: other sends were waiting for a peer that reads "
@@ -175,7 +185,18 @@ class Outgoing:
         if len(self.urgent) >= _URGENT_LIMIT:
             self._forget_a_pong()
         self.urgent.append((opcode, payload, mark))
+        self.clear = False
         self.flush()
+
+    def retire(self) -> None:
+        """Let nothing out any more that was not posted before, but a close."""
+        self.retired = True
+        self.clear = False
+
+    def end(self) -> None:
+        """Take note that the reader has met the end."""
+        self.over = True
+        self.clear = False
 
     def holds(self, opcode: int) -> bool:
         """Tell whether a posted frame of that kind still waits."""
@@ -195,6 +216,7 @@ class Outgoing:
             try:
                 if not self._write_urgent_now():
                     return False
+                self._look_again()
             finally:
                 self._frame_lock.release()
         return True
@@ -220,6 +242,13 @@ class Outgoing:
         while not self._write_urgent_now():
             self._wait_writable(wait)
 
+    def _look_again(self) -> None:
+        """See whether the way is clear. Who puts something in it clears the mark after that; so here it is set before."""
+        assert self._frame_lock.locked()
+        self.clear = True
+        if self.urgent or self.unsent or self.close_sent or self.retired or self.over or self.broken:
+            self.clear = False
+
     def _next_urgent(self) -> memoryview | None:
         """Return what is to be sent of waiting frames, if anything is."""
         if self.unsent is not None:
@@ -242,6 +271,7 @@ class Outgoing:
     def abort(self, why: str) -> None:
         """Let no further byte out, and wake everybody inside; any thread, any number of times."""
         self.broken = self.broken or why
+        self.clear = False
         self._channel.shutdown()
 
     def give_back(self) -> None:
@@ -253,9 +283,5 @@ class Outgoing:
         """Close the descriptor in a forked child; the lock may be held by a thread that does not exist there."""
         self._make_lock()
         self.broken = "it was opened in another process"
+        self.clear = False
         self._channel.close()
-
-
-def _lock_timeout(wait: Wait) -> float:
-    longest = wait.slice()
-    return -1 if longest is None else min(longest, threading.TIMEOUT_MAX)
