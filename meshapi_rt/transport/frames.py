@@ -1,11 +1,10 @@
-"""RFC 6455 frames as bytes: a decoder for what a server sends, an encoder for what a client sends. No I/O."""
+"""RFC 6455 frames as a server sends them: from bytes to whole messages. No I/O. See ``masking`` for the other way."""
 
 from __future__ import annotations
 
 import codecs
-import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -17,7 +16,6 @@ __all__ = [
     "PONG",
     "TEXT",
     "FrameDecoder",
-    "FrameEncoder",
     "Maker",
     "Payloads",
     "ProtocolViolation",
@@ -37,10 +35,6 @@ _LONG_TEXT = _WHOLE_TEXT | 126  # and those of one whose length is in the next t
 _two_words = struct.Struct("!HH").unpack_from
 _BUFFER_SIZE = 256 * 1024  # bytes; with less, throughput falls
 _MOST_SPARE = 4  # buffers that nobody holds and that are kept
-_PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
-_LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
-_KEYS_AT_ONCE = 64  # mask keys drawn from the system per call: each call gives up the GIL
-_xor = np.bitwise_xor
 _M = TypeVar("_M")
 _M_co = TypeVar("_M_co", covariant=True)
 
@@ -306,51 +300,3 @@ class FrameDecoder(Generic[_M]):
         except UnicodeDecodeError as exc:
             raise _not_utf8(exc) from None
         self._checked = end - begin
-
-
-class FrameEncoder:
-    """Makes masked client frames; each takes a fresh random key. One thread at a time.
-
-    A frame is made in place, in scratch space that keeps its shape: of frames of one length, as audio makes them,
-    each costs one copy and one XOR, with the key read from where it stands in the frame.
-    """
-
-    def __init__(self) -> None:
-        self._keys: Iterator[tuple[bytes]] = iter(())
-        self._length = self._opcode = -1  # of the last frame
-        self._scratch = bytearray()
-
-    def encode(self, opcode: int, payload: bytes) -> memoryview:
-        """Return one final frame that carries *payload*; it is overwritten by the next one."""
-        if len(payload) != self._length or opcode != self._opcode:
-            self._shape(opcode, len(payload))
-        (key,) = next(self._keys, None) or self._more_keys()
-        self._body[:] = key + payload
-        _xor(self._words, self._key_word, self._words)
-        return self._frame
-
-    def _more_keys(self) -> tuple[bytes]:
-        self._keys = struct.iter_unpack("4s", os.urandom(4 * _KEYS_AT_ONCE))
-        return next(self._keys)
-
-    def _shape(self, opcode: int, length: int) -> None:
-        """Get ready for frames of that length: the header in front of the key, the payload behind it."""
-        count = (length + 3) // 4  # words; the last may reach beyond the payload, where nobody looks
-        end = _PAYLOAD_AT + 4 * count
-        if end > len(self._scratch) or len(self._scratch) > 2 * max(end, _LARGEST_KEPT):
-            self._scratch = bytearray(end)
-        if length < 126:
-            header = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
-        elif length < 1 << 16:
-            header = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, length)
-        else:
-            header = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, length)
-        key_at = _PAYLOAD_AT - 4
-        start = key_at - len(header)
-        self._scratch[start:key_at] = header
-        view = memoryview(self._scratch)
-        self._frame, self._body = view[start : _PAYLOAD_AT + length], view[key_at : _PAYLOAD_AT + length]
-        # Arrays on the same bytes. One without a dimension costs half of what a numpy scalar does.
-        self._key_word = np.ndarray((), np.uint32, self._scratch, key_at)
-        self._words = np.ndarray((count,), np.uint32, self._scratch, _PAYLOAD_AT)
-        self._length, self._opcode = length, opcode

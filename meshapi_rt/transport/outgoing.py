@@ -12,7 +12,8 @@ from ..errors import TimedOut
 from ..stats import Counters
 from ..waiting import Patience, Wait, begun
 from .channel import Channel
-from .frames import CLOSE, PONG, TEXT, FrameEncoder
+from .frames import CLOSE, PONG, TEXT
+from .masking import FrameEncoder
 
 __all__ = ["CutOff", "NotSent", "Outgoing"]
 
