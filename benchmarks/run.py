@@ -51,8 +51,9 @@ def available() -> set[str]:
         | ({"pumped", "bare"} if find_spec("pybase64") else set())
         | {name for name in ("meshapi", "openai") if find_spec(name)}
     )
-    loads, _, _, encode_base64 = codecs.chosen()
-    fast = loads is not codecs.plain_loads and encode_base64 is not codecs.plain_encode_base64
+    found = codecs.chosen()
+    fast = found.loads is not codecs.plain_loads and found.encode_base64 is not codecs.plain_encode_base64
+    fast = fast and found.mask is not None
     return names | {SPEED} if fast else names
 
 

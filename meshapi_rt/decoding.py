@@ -43,7 +43,7 @@ class Decoder:
 
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
         self._redact = redact
-        self._loads, self._decode_base64, self._quick_base64, _ = chosen()
+        self._loads, self._decode_base64, self._quick_base64, *_ = chosen()
         # The bytes before the id of the last audio event, between that and the audio, and behind it, and their lengths.
         self._around = b"", b"", b"", 0, 0, 0
         self._head = sys.maxsize  # bytes in which the audio of an event like it begins

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..codecs import chosen
+
 __all__ = ["FrameEncoder"]
 
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
@@ -19,20 +21,24 @@ _xor = np.bitwise_xor
 class FrameEncoder:
     """Makes masked client frames; each takes a fresh random key. One thread at a time.
 
-    A frame is made in place, in scratch space that keeps its shape: of frames of one length, as audio makes them,
-    each costs one copy and one XOR, with the key read from where it stands in the frame.
+    With the faster codecs a frame is put together of its parts. Without them it is made in place, in scratch space
+    that keeps its shape: of frames of one length, as audio makes them, each costs one copy and one XOR by numpy, with
+    the key read from where it stands in the frame.
     """
 
     def __init__(self) -> None:
+        self._mask = chosen().mask
         self._keys: Iterator[tuple[bytes]] = iter(())
         self._length = self._opcode = -1  # of the last frame
         self._scratch = bytearray()
 
-    def encode(self, opcode: int, payload: bytes) -> memoryview:
-        """Return one final frame that carries *payload*; it is overwritten by the next one."""
+    def encode(self, opcode: int, payload: bytes) -> bytes | memoryview:
+        """Return one final frame that carries *payload*; it may be overwritten by the next one."""
         if len(payload) != self._length or opcode != self._opcode:
             self._shape(opcode, len(payload))
         (key,) = next(self._keys, None) or self._more_keys()
+        if self._mask is not None:
+            return self._header + key + self._mask(payload, key)
         self._body[:] = key + payload
         _xor(self._words, self._key_word, self._words)
         return self._frame
@@ -42,23 +48,28 @@ class FrameEncoder:
         return next(self._keys)
 
     def _shape(self, opcode: int, length: int) -> None:
-        """Get ready for frames of that length: the header in front of the key, the payload behind it."""
+        """Get ready for frames of that length."""
+        if length < 126:
+            self._header = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
+        elif length < 1 << 16:
+            self._header = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, length)
+        else:
+            self._header = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, length)
+        self._length, self._opcode = length, opcode
+        if self._mask is None:
+            self._make_room(length)
+
+    def _make_room(self, length: int) -> None:
+        """Lay out the scratch space: the header in front of the key, the payload behind it."""
         count = (length + 3) // 4  # words; the last may reach beyond the payload, where nobody looks
         end = _PAYLOAD_AT + 4 * count
         if end > len(self._scratch) or len(self._scratch) > 2 * max(end, _LARGEST_KEPT):
             self._scratch = bytearray(end)
-        if length < 126:
-            header = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
-        elif length < 1 << 16:
-            header = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, length)
-        else:
-            header = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, length)
         key_at = _PAYLOAD_AT - 4
-        start = key_at - len(header)
-        self._scratch[start:key_at] = header
+        start = key_at - len(self._header)
+        self._scratch[start:key_at] = self._header
         view = memoryview(self._scratch)
         self._frame, self._body = view[start : _PAYLOAD_AT + length], view[key_at : _PAYLOAD_AT + length]
         # Arrays on the same bytes. One without a dimension costs half of what a numpy scalar does.
         self._key_word = np.ndarray((), np.uint32, self._scratch, key_at)
         self._words = np.ndarray((count,), np.uint32, self._scratch, _PAYLOAD_AT)
-        self._length, self._opcode = length, opcode

@@ -134,12 +134,12 @@ class Outgoing:
                     "too slowly; the session is still open"
                 )
 
-    def _write_rest(self, frame: memoryview, at: int, wait: Wait) -> None:
+    def _write_rest(self, frame: bytes | memoryview, at: int, wait: Wait) -> None:
         """Write a frame from a byte on, or break the connection; the frame lock is held."""
-        clean = False
+        rest, clean = memoryview(frame), False
         try:
-            while at < len(frame):
-                taken = self._offer(frame[at : at + _SLICE])
+            while at < len(rest):
+                taken = self._offer(rest[at : at + _SLICE])
                 at += taken
                 if not taken:
                     # OpenSSL may hold bytes of a TLS write that it did not finish.
@@ -244,7 +244,7 @@ class Outgoing:
             self._wait_writable(wait)
 
     def _look_again(self) -> None:
-        """See whether the way is clear. Who puts something in it clears the mark after that; so here it is set before."""
+        """See whether the way is clear. Who puts something in it clears the mark after that: here it is set before."""
         assert self._frame_lock.locked()
         self.clear = True
         if self.urgent or self.unsent or self.close_sent or self.retired or self.over or self.broken:
@@ -261,7 +261,7 @@ class Outgoing:
         self.close_sent = opcode == CLOSE
         if mark is not None:
             mark()
-        self.unsent = self._encoder.encode(opcode, payload)
+        self.unsent = memoryview(self._encoder.encode(opcode, payload))
         self._counters.frames_sent += 1
         self._counters.bytes_sent += len(self.unsent)
         self._counters.last_sent = time.monotonic()

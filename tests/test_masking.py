@@ -1,0 +1,59 @@
+"""Frames of a client, with the faster package and without: header, key and payload are what RFC 6455 5.2 wants."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from meshapi_rt import codecs
+from meshapi_rt.transport import masking
+from meshapi_rt.transport.frames import BINARY, CLOSE, PING, PONG, TEXT
+from meshapi_rt.transport.masking import FrameEncoder
+
+SIZES = [*range(140), 1372, 6500, 65_534, 65_535, 65_536, 65_537, 2_500_001]
+
+
+@pytest.fixture(params=["chosen", "numpy"])
+def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FrameEncoder]:
+    found = codecs.chosen()
+    if request.param == "numpy":
+        monkeypatch.setattr(masking, "chosen", lambda: found._replace(mask=None))
+    elif found.mask is None:
+        pytest.skip("no faster package is installed")
+    yield FrameEncoder()
+
+
+def read(frame: bytes) -> tuple[int, bytes, bytes]:
+    """Return the opcode, the key and the unmasked payload of a client's frame, byte by byte."""
+    assert frame[0] & 0xF0 == 0x80
+    assert frame[1] & 0x80
+    length, at = frame[1] & 0x7F, 2
+    if length >= 126:
+        width = 2 if length == 126 else 8
+        length, at = int.from_bytes(frame[2 : 2 + width], "big"), 2 + width
+        assert length >= (126 if width == 2 else 65_536)
+    key, masked = frame[at : at + 4], frame[at + 4 :]
+    assert len(masked) == length
+    return frame[0] & 0x0F, key, bytes(byte ^ key[place & 3] for place, byte in enumerate(masked))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size(encoder: FrameEncoder, size: int) -> None:
+    """A payload of any length comes back whole, with the shortest header that holds it."""
+    payload = random.Random(size).randbytes(size)
+    assert read(bytes(encoder.encode(BINARY, payload)))[::2] == (BINARY, payload)
+
+
+def test_one_after_the_other(encoder: FrameEncoder) -> None:
+    """Frames of changing kinds and lengths mix nothing, and each has a key of its own."""
+    luck, keys = random.Random(7), set()
+    for _ in range(2000):
+        opcode = luck.choice((TEXT, BINARY, PING, PONG, CLOSE))
+        payload = luck.randbytes(luck.choice((0, 3, 4, 5, 125, 126, 1372, 1372, 1372)))
+        found, key, unmasked = read(bytes(encoder.encode(opcode, payload)))
+        assert (found, unmasked) == (opcode, payload)
+        keys.add(key)
+
+    assert len(keys) > 1990
