@@ -96,7 +96,7 @@ class InputAudioBuffer:
         """
         sender, kind = self._engine.sender, "input_audio_buffer.append"
         if isinstance(audio, str):
-            return (sender.send(client_event(kind, event_id, audio=audio), Wait(timeout)),)
+            return (sender.send(client_event(kind, event_id, audio=audio), timeout),)
         if event_id is not None:
             raise ConfigurationError("event_id goes with base64 text only: other audio may take several events")
         wire_format = self._engine.history.input_format
@@ -129,7 +129,7 @@ class InputAudioBuffer:
         """
         event = client_event("input_audio_buffer.commit", event_id)
         if not wait:
-            self._engine.sender.send(event, Wait(timeout))
+            self._engine.sender.send(event, timeout)
             return None
         return cast("str | None", call(self._engine, event, timeout).get("item_id"))
 
@@ -139,7 +139,7 @@ class InputAudioBuffer:
         if wait:
             call(self._engine, event, timeout)
         else:
-            self._engine.sender.send(event, Wait(timeout))
+            self._engine.sender.send(event, timeout)
 
 
 class Responses:
@@ -201,7 +201,7 @@ class Responses:
         wanted = response_shape({**options, **({"conversation": "none"} if conversation == "none" else {})})
         if not wait:
             event = client_event("response.create", event_id, response=wanted or None)
-            self._engine.sender.send(event, Wait(timeout))
+            self._engine.sender.send(event, timeout)
             return None
         event_id = event_id or self._engine.next_id()
         event = client_event("response.create", event_id, response=tagged(wanted, event_id))
@@ -233,6 +233,6 @@ class Responses:
         """
         event = client_event("response.cancel", event_id, response_id=response_id)
         if not wait:
-            self._engine.sender.send(event, Wait(timeout))
+            self._engine.sender.send(event, timeout)
             return None
         return inner(call(self._engine, event, timeout), "response")

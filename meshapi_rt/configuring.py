@@ -9,7 +9,6 @@ from typing import Any
 from .commands import call, client_event, inner
 from .engine import Engine
 from .shapes import NOT_GIVEN, UPDATE_KEYWORDS, NotGiven, session_shape
-from .waiting import Wait
 
 __all__ = ["Configurable"]
 
@@ -88,6 +87,6 @@ class Configurable:
         shape = session_shape(self._engine.history.session_type, session, given)
         event = client_event("session.update", event_id, session=shape)
         if not wait:
-            self._engine.sender.send(event, Wait(timeout))
+            self._engine.sender.send(event, timeout)
             return {}
         return copy.deepcopy(inner(call(self._engine, event, timeout), "session"))

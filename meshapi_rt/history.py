@@ -106,10 +106,7 @@ class History(Configuration):
         if event is None:
             return
         if message.audio is not None:  # with an event only in audio deltas
-            item_id = event.get("item_id")
-            item = self._known.get(item_id) if type(item_id) is str else None  # mostly
-            if item is None:
-                item = self._about(event)
+            item = self._about(event)
             if item is not None and not item.closed:
                 item.part(event.get("content_index"), "output_audio").audio_bytes += len(message.audio)
             return

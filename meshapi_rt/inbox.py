@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import operator
 import queue
 import threading
 import time
@@ -14,16 +13,14 @@ from typing import Protocol
 
 from .errors import MeshAPIError
 from .message import RealtimeMessage
-from .waiting import Batons, Deadline, Wait, sleep_on
+from .waiting import Baton, Batons, Deadline, Wait, sleep_on
 
 __all__ = ["Inbox", "Watcher", "again"]
 
 # For how long a thread between two calls of receive() counts as one that consumes: seconds, and messages.
 _COMES_BACK = 5.0
 _WAITS_FOR_IT = 1000
-_SETTLED_AT = 8  # messages taken after which what they were charged is taken off, if it does not matter sooner
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
-_SIZE = operator.attrgetter("size")
 
 
 def _living() -> set[int | None]:
@@ -69,8 +66,8 @@ class Inbox:
         self._limit = limit
         self._messages: deque[RealtimeMessage] = deque()
         self._make_lock()
-        self._sizes: list[int] = []  # of the last messages put
-        self._held = 0  # their sum
+        self._charged = 0  # for all messages ever put
+        self._paid = 0  # for those that were taken, as far as that was looked at
         self._put = 0  # messages ever put
         self._calls = 0  # calls that wait for answers: the reader must not wait for consumers then
         self._receiver: int | None = None  # the thread that waited for a message last, other than through a stream
@@ -95,39 +92,30 @@ class Inbox:
         with self._lock:
             if self.ended is not None:
                 return False
-            waits, sizes = self._messages, self._sizes
+            charged, waits, count = self._charged, self._messages, len(messages)
+            for message in messages:
+                charged += _OVERHEAD + message.size
+                message.charged = charged
+            self._charged = charged
             waits.extend(messages)
-            before = len(sizes)
-            sizes.extend(map(_SIZE, messages))
-            count = len(messages)
             self._put += count
-            self._held += sizes[-1] if count == 1 else sum(sizes[before:])
-            waiting = len(waits)
-            self.peak = max(self.peak, waiting)
-            full = False
-            if len(sizes) > waiting + _SETTLED_AT or self._held + _OVERHEAD * waiting >= self._limit:
-                full = self._settled() >= self._limit
-                if full and self._calls:
-                    self.beyond += count
-                    full = False
+            self.peak = max(self.peak, len(waits))
+            full = charged - self._paid >= self._limit and self.unread_bytes() >= self._limit
+            if full and self._calls:
+                self.beyond += count
+                full = False
         if self._consumers.out:
             self._consumers.wake(count)
         return full
 
-    def _settled(self) -> int:
-        """Return what the waiting messages are charged for."""
-        assert self._lock.locked()
-        waiting = len(self._messages)
-        taken = len(self._sizes) - waiting
-        if taken > 0:
-            self._held -= sum(self._sizes[:taken])
-            del self._sizes[:taken]
-        return self._held + _OVERHEAD * waiting
-
     def unread_bytes(self) -> int:
         """Return what the waiting messages are charged for."""
-        with self._lock:
-            return self._settled()
+        try:
+            oldest = self._messages[0]
+        except IndexError:
+            return 0
+        self._paid = oldest.charged - _OVERHEAD - oldest.size
+        return self._charged - self._paid
 
     def taken(self) -> int:
         """Return how many messages were ever taken."""
@@ -140,7 +128,7 @@ class Inbox:
 
     def _must_wait(self, room: int) -> bool:
         assert self._lock.locked()
-        return self.ended is None and not self._calls and self._settled() > room
+        return self.ended is None and not self._calls and self.unread_bytes() > room
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait for consumers to take half of it, for a call, or for the end; the reader only. False after *timeout*."""
@@ -232,22 +220,21 @@ class Inbox:
         return message
 
     def get(self, wait: Wait, stream: Watcher | None = None) -> RealtimeMessage | None:
-        """Take the next message; ``None`` when none will come any more, because of the end or *stream* closed.
+        """Wait for the next message; ``None`` when none will come any more, because of the end or *stream* closed.
+
+        Where messages wait, :meth:`take` is quicker.
 
         Raises:
             queue.Empty: *wait* ran out.
             Cancelled: Its cancel event was set.
         """
-        baton = None
+        baton: Baton | None = self._consumers.take()
         try:
             while stream is None or not stream.closed:
                 ended = self.ended is not None  # asked first: nothing is put after the end
-                if self._messages:
-                    message = self.take()
-                    if message is not None:
-                        return message
-                elif ended:
-                    return None
+                message = self.take() if self._messages else None
+                if message is not None or ended:
+                    return message
                 if baton is None:
                     baton = self._consumers.take()
                     continue

@@ -11,7 +11,6 @@ from .contents import Image, Input
 from .conversation import ConversationView
 from .engine import Engine
 from .errors import ConfigurationError
-from .waiting import Wait
 
 __all__ = ["Conversation", "ConversationItems"]
 
@@ -52,7 +51,7 @@ class ConversationItems:
         made = {**item, "id": item.get("id") or contents.item_id()}
         event = client_event("conversation.item.create", event_id, item=made, previous_item_id=previous_item_id)
         if not wait:
-            self._engine.sender.send(event, Wait(timeout))
+            self._engine.sender.send(event, timeout)
             return made
         return inner(call(self._engine, event, timeout), "item")
 
@@ -144,7 +143,7 @@ class ConversationItems:
     def _do(self, event: dict[str, Any], *, wait: bool, timeout: float | None) -> dict[str, Any]:
         if wait:
             return call(self._engine, event, timeout)
-        self._engine.sender.send(event, Wait(timeout))
+        self._engine.sender.send(event, timeout)
         return {}
 
 

@@ -29,6 +29,7 @@ class RealtimeMessage:
         error: For an ``error`` event, the exception that ``receive()`` raises for it.
         size: Bytes of the frame's payload; 0 for a message of our own.
         outline: What our own rooms read instead of ``event``: the same, but maybe with a mark for a long ``delta``.
+        charged: What an inbox charged for all messages up to this one, in bytes.
     """
 
     # Not frozen: one is made for every frame, and that would take twice as long.
@@ -40,6 +41,7 @@ class RealtimeMessage:
     _delta_at: int = 0  # where in the text the delta begins that the outline lacks; 0 for none
     _around: tuple[bytes, bytes] | None = None  # of a text that is not kept: what stands before the audio, and behind
     size: int = 0
+    charged: int = attrs.field(init=False)
 
     @property
     def text(self) -> str | None:

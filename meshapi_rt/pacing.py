@@ -16,7 +16,6 @@ from . import contents, pcm
 from .engine import Engine
 from .errors import Cancelled, ConfigurationError
 from .resampling import Resampler
-from .waiting import Wait
 from .wire_format import WireFormat, format_named
 
 __all__ = ["Progress", "Source", "stream_audio"]
@@ -93,7 +92,7 @@ def _send(engine: Engine, part: bytes, wire_format: WireFormat, timeout: float |
         engine.sender.send_audio(part, timeout)
     else:
         event = {"type": "input_audio_buffer.append", "audio": base64.b64encode(part).decode()}
-        engine.sender.send(event, Wait(timeout))
+        engine.sender.send(event, timeout)
 
 
 def _sleep_until(due: float, cancel: threading.Event | None) -> None:

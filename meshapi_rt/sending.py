@@ -135,7 +135,7 @@ class Sender:
 
     # -- sending ---
 
-    def send(self, event: object, wait: Wait, claim: Claim | None = None, only: object = None) -> str:
+    def send(self, event: object, wait: Patience, claim: Claim | None = None, only: object = None) -> str:
         """Send one event; return its ``event_id``.
 
         Args:
@@ -144,6 +144,7 @@ class Sender:
             claim: The call whose the answer is; ``None`` for nobody's.
             only: A connection: it goes out on that one or not at all (``ConnectionLost``); ``None`` for whichever.
         """
+        wait = patience(wait)
         self._check_open()
         wire = event_object(event, self._next_id)
         kind: str = wire["type"]
@@ -159,7 +160,7 @@ class Sender:
             self.unsaid_audio = kind.endswith(".append")
         try:
             perishable = claim is None and kind in _PERISHABLE
-            self._hand_over(payload, wait, self._mark(wire, claim), perishable=perishable, only=only)
+            self._hand_over(payload, wait, self._mark(wire, claim), TEXT, perishable=perishable, only=only)
         except BaseException:  # its turn may have come without a byte of it going out
             self._claims.withdraw(event_id)
             raise
@@ -219,7 +220,7 @@ class Sender:
         payload: bytes,
         wait: Patience,
         mark: Callable[[], None] | None,
-        opcode: int = TEXT,
+        opcode: int,
         *,
         perishable: bool,
         only: object = None,

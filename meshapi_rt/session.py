@@ -81,7 +81,7 @@ class RealtimeSession(Asking, Configurable):
             SessionClosed: The session is closed (likewise ``ConnectionLost`` or the ``RealtimeError`` that
                 ended it).
         """
-        return self._engine.sender.send(event, Wait(timeout))
+        return self._engine.sender.send(event, timeout)
 
     def send_audio(self, audio: AudioLike, timeout: float | None = 30.0) -> tuple[str, ...]:
         """Append audio to the input buffer: 24 kHz mono, 16 bit.
@@ -129,7 +129,7 @@ class RealtimeSession(Asking, Configurable):
     def _next(self, wait: Wait) -> RealtimeMessage:
         inbox = self._engine.inbox
         try:
-            message = inbox.get(wait)
+            message = inbox.take() or inbox.get(wait)
         except queue.Empty:
             raise TimedOut(f"no message came within {wait.timeout:g} s; the session is still open") from None
         if message is None:

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from .errors import Cancelled, ConfigurationError
 
-__all__ = ["Batons", "Deadline", "Patience", "Wait", "begun", "patience", "seconds", "sleep_on", "taken"]
+__all__ = ["Baton", "Batons", "Deadline", "Patience", "Wait", "begun", "patience", "seconds", "sleep_on", "taken"]
 
 _T = TypeVar("_T")
 
@@ -104,6 +104,9 @@ def begun(given: Patience) -> Wait:
     return given if isinstance(given, Wait) else Wait(given)
 
 
+Baton: TypeAlias = _thread.LockType
+
+
 class Batons:
     """Threads that wait for news, the longest first, each on a baton: a locked lock, which whoever has news releases.
 
@@ -117,16 +120,16 @@ class Batons:
     __slots__ = ("out",)
 
     def __init__(self) -> None:
-        self.out: list[_thread.LockType] = []
+        self.out: list[Baton] = []
 
-    def take(self) -> _thread.LockType:
+    def take(self) -> Baton:
         """Begin to wait: from now on :meth:`wake` releases the baton that this returns."""
         baton = _thread.allocate_lock()
         baton.acquire()
         self.out.append(baton)
         return baton
 
-    def give_back(self, baton: _thread.LockType) -> bool:
+    def give_back(self, baton: Baton) -> bool:
         """Stop waiting; tell whether the baton had been released meanwhile, so that news may be left to others."""
         try:
             self.out.remove(baton)
@@ -144,7 +147,7 @@ class Batons:
             pass
 
 
-def sleep_on(baton: _thread.LockType, longest: float | None) -> bool:
+def sleep_on(baton: Baton, longest: float | None) -> bool:
     """Wait for a baton; tell whether it was released within so many seconds."""
     return baton.acquire(timeout=-1 if longest is None else longest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import pickle
 import random
@@ -39,11 +40,7 @@ def decoded(stream: bytes, cuts: list[int], patient: bool = False, limit: int = 
     try:
         for end in [*cuts, len(stream)]:
             while start < end:
-                room = decoder.room()
-                count = min(len(room), end - start)
-                room[:count] = stream[start : start + count]
-                decoder.filled(count)
-                start += count
+                start += decoder.receive(io.BytesIO(stream[start:end]).readinto) or 0
             while (found := decoder.next()) is not None:
                 opcode, payload = found
                 if opcode == CLOSE:

@@ -10,7 +10,6 @@ import attrs
 
 from ..engine import Engine
 from ..message import RealtimeMessage
-from ..waiting import Wait
 from .box import Toolbox
 from .runs import ToolRunner
 from .tool import Approve
@@ -44,7 +43,7 @@ class ToolDesk:
         self.box = Toolbox(changed=self._tell)
         self.turns = ToolTurns(
             ToolRunner(self.box, timeout=timeout, approve=approve, redact=engine.redact),
-            lambda event, line: engine.sender.send(event, Wait(30.0), only=line),
+            lambda event, line: engine.sender.send(event, 30.0, only=line),
             line=lambda: engine.sender.connection,
             foreign=self._is_theirs,
             settings=lambda: engine.history.settings,
@@ -56,7 +55,7 @@ class ToolDesk:
     # -- what the server is told ---
 
     def _tell(self) -> None:
-        self._engine.sender.send(self._update(), Wait(30.0))
+        self._engine.sender.send(self._update(), 30.0)
 
     def _update(self) -> dict[str, Any]:
         """Return an update with the user's tools; ours join on the way out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
@@ -94,14 +95,12 @@ class Connection(Generic[_M]):
         _alive.add(self)
 
     def _load(self, surplus: bytes) -> None:
+        """Take in what came with the answer to the upgrade."""
         self._counters.bytes_received += len(surplus)
         self._unseen = bool(surplus)
-        while surplus:
-            room = self._decoder.room()
-            count = min(len(room), len(surplus))
-            room[:count] = surplus[:count]
-            self._decoder.filled(count)
-            surplus = surplus[count:]
+        rest = io.BytesIO(surplus)
+        while rest.tell() < len(surplus):
+            self._decoder.receive(rest.readinto)
 
     # -- receiving: the reader's side ---
 
@@ -197,18 +196,16 @@ class Connection(Generic[_M]):
 
     def _read(self) -> bool:
         """Receive what is there; tell whether there was news."""
-        decoder, counters = self._decoder, self._counters
         try:
-            got = self._channel.read_into(decoder.room())
+            got = self._decoder.receive(self._channel.read_into)
         except OSError as exc:
             self._end(Ending(code=1006, problem=self._outgoing.broken or f"the connection broke ({exc})", cause=exc))
             return True
         if got:
-            decoder.filled(got)
+            counters = self._counters
             counters.last_received = time.monotonic()
             counters.bytes_received += got
             return True
-        decoder.filled(0)
         if got is None:
             return False
         self._end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -34,7 +35,6 @@ _WHOLE_TEXT = (0x80 | TEXT) << 8  # the first two bytes of an unfragmented text,
 _LONG_TEXT = _WHOLE_TEXT | 126  # and those of one whose length is in the next two
 _two_words = struct.Struct("!HH").unpack_from
 _BUFFER_SIZE = 256 * 1024  # bytes; with less, throughput falls
-_MOST_SPARE = 4  # buffers that nobody holds and that are kept
 _M = TypeVar("_M")
 _M_co = TypeVar("_M_co", covariant=True)
 
@@ -79,15 +79,14 @@ class Payloads:
 
 _NO_BUFFER = memoryview(b"")
 # Of all sessions: a connection holds one only while bytes are in it, so that many share a few, which stay in the
-# processor's cache. Any thread takes and gives: what is done with the list is atomic.
-_spare: list[memoryview] = []
+# processor's cache. Any thread takes and gives: what is done with a deque is atomic.
+_spare: deque[memoryview] = deque(maxlen=4)
 
 
 class FrameDecoder(Generic[_M]):
     """Turns received bytes into whole messages and control frames.
 
-    Bytes are received into :meth:`room` and counted in with :meth:`filled`; :meth:`texts` and :meth:`next` then give
-    each whole message. One thread at a time.
+    Bytes come with :meth:`receive`; :meth:`texts` and :meth:`next` then give each whole message. One thread at a time.
 
     Args:
         maker: Makes the messages.
@@ -108,18 +107,26 @@ class FrameDecoder(Generic[_M]):
         self._utf8 = _UTF8()  # checks a text that has not arrived whole
         self._checked = 0  # payload bytes of the unfinished frame that it has seen
 
-    def room(self) -> memoryview:
-        """Return the free space to receive into; never empty."""
-        if self._start == self._end:
+    def receive(self, read: Callable[[memoryview], int | None]) -> int | None:
+        """Let *read* write into the free space, which is never empty, and tell how many bytes; return what it told."""
+        if self._start < self._end:
+            room = self._room_behind()
+        else:
             self._start = self._end = 0
-            buffer = self._buffer
-            if len(buffer) != _BUFFER_SIZE:  # none, or one that grew
-                try:
-                    buffer = _spare.pop()
-                except IndexError:
-                    buffer = np.empty(_BUFFER_SIZE, np.uint8).data  # no real memory before it is used
-                self._buffer = buffer
-            return buffer
+            try:
+                room = _spare.pop()
+            except IndexError:
+                room = np.empty(_BUFFER_SIZE, np.uint8).data  # no real memory before it is used
+            self._buffer = room
+        got = read(room)
+        if got:
+            self._end += got
+        elif not self._end:
+            self._give_back()
+        return got
+
+    def _room_behind(self) -> memoryview:
+        """Return the space behind what is at hand; the buffer grows where there is none."""
         size = len(self._buffer)
         if self._start and (self._end == size or self._start + self._wanted > size):
             kept = bytes(self._buffer[self._start : self._end])
@@ -131,17 +138,11 @@ class FrameDecoder(Generic[_M]):
             self._buffer = memoryview(grown)
         return self._buffer[self._end :]
 
-    def filled(self, count: int) -> None:
-        """Count in *count* bytes that were received into :meth:`room`, maybe none."""
-        self._end += count
-        if self._start == self._end:
-            self._give_back()
-
     def _give_back(self) -> None:
         """Part with the buffer: nothing is in it."""
         buffer, self._buffer = self._buffer, _NO_BUFFER
         self._start = self._end = 0
-        if len(buffer) == _BUFFER_SIZE and len(_spare) < _MOST_SPARE:
+        if len(buffer) == _BUFFER_SIZE:  # it did not grow
             _spare.append(buffer)
 
     def texts(self, into: list[_M]) -> bool:
@@ -169,11 +170,12 @@ class FrameDecoder(Generic[_M]):
                 if end > stop or length > most:
                     break
                 into.append(text(buffer[begin:end]))
-                self._start = start = end
-                self._wanted = 0
+                start = end
         except UnicodeDecodeError as exc:
             raise _not_utf8(exc) from None
         if start < stop:
+            if start > self._start:
+                self._start, self._wanted = start, 0
             return True
         self._give_back()
         return False
