@@ -15,8 +15,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
+import attrs
 import numpy as np
 
 __all__ = [
@@ -160,7 +161,8 @@ def _mask() -> Callable[[bytes, bytes], bytes] | None:
 _PURE = os.environ.get("MESHAPI_RT_PURE", "0") not in ("", "0")
 
 
-class Codecs(NamedTuple):
+@attrs.frozen
+class Codecs:
     """What is used: see :func:`plain_loads`, :func:`plain_decode_base64` and :func:`plain_encode_base64`.
 
     ``quick_base64`` decodes as well; it may refuse what is valid, and costs a call less. ``mask`` XORs bytes with a key

@@ -43,7 +43,8 @@ class Decoder:
 
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
         self._redact = redact
-        self._loads, self._decode_base64, self._quick_base64, *_ = chosen()
+        codecs = chosen()
+        self._loads, self._decode_base64, self._quick_base64 = codecs.loads, codecs.decode_base64, codecs.quick_base64
         # The bytes before the id of the last audio event, between that and the audio, and behind it, and their lengths.
         self._around = b"", b"", b"", 0, 0, 0
         self._head = sys.maxsize  # bytes in which the audio of an event like it begins
@@ -67,6 +68,7 @@ class Decoder:
         if size <= most:
             return self._of(payload)
         before, between, behind, at, width, tail = self._around
+        decode = self._quick_base64
         head = bytes(payload[:most])
         stop = head.find(b'"', at)
         start, end = stop + width, size - tail
@@ -74,7 +76,7 @@ class Decoder:
             return self._of(payload)
         try:
             event_id = head[at:stop].decode("ascii")
-            audio = self._quick_base64(payload[start:end])
+            audio = decode(payload[start:end])
         except ValueError:
             return self._of(payload)
         if len(audio) % 3 or not event_id.isidentifier() or start > end:

@@ -171,9 +171,9 @@ class Engine:
 
     def sift(self, messages: list[RealtimeMessage]) -> list[RealtimeMessage]:
         """Mirror every message, and keep back the answers to what calls and the session itself have sent."""
-        observe, keeper = self.history.observe, self.keeper
+        history, keeper = self.history, self.keeper
         for message in messages:
-            observe(message)
+            history.observe(message)
             if message.audio is None and message.type in _REMARKABLE:
                 self._look_closer(message.type)
             if keeper is not None and message.outline is not None:

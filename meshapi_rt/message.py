@@ -162,4 +162,5 @@ def _plain_texts(event: Mapping[str, Any]) -> str | None:
 def encode_append(event_id: str, audio: bytes | memoryview) -> bytes:
     """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
     name = b'","type":"input_audio_buffer.append","audio":"'
-    return b"".join((b'{"event_id":"', event_id.encode(), name, chosen().encode_base64(audio), b'"}'))
+    encode = chosen().encode_base64
+    return b"".join((b'{"event_id":"', event_id.encode(), name, encode(audio), b'"}'))

@@ -172,7 +172,7 @@ class Pump:
             keeper, receive = self._keeper, connection.receive
             while True:
                 left = keeper.due - time.monotonic()
-                timeout = left if left > 0 else keeper.tick(connection)
+                timeout = left if left > 0.0 else keeper.tick(connection)
                 if self._held is not None:
                     timeout = min(timeout, _HOLD)
                 if self._take_in(receive(timeout)):

@@ -95,7 +95,7 @@ class Sender:
     ) -> None:
         self._inbox = inbox
         self._claims = claims
-        self._next_id = ids.next
+        self._ids = ids
         self._binary_audio = binary_audio
         self._reconnects = reconnects
         self._hooks = hooks
@@ -146,7 +146,7 @@ class Sender:
         """
         wait = patience(wait)
         self._check_open()
-        wire = event_object(event, self._next_id)
+        wire = event_object(event, self._ids.next)
         kind: str = wire["type"]
         event_id: str = wire["event_id"]
         if self._hooks.settles(wire):
@@ -173,7 +173,7 @@ class Sender:
         connection = self._connection
         if connection is None:
             return
-        wire = event_object(event, self._next_id)
+        wire = event_object(event, self._ids.next)
         payload = encode_event(wire)
         connection.post(payload, self._mark(wire, claim) or _nothing)
         log.debug("sent %s, %d bytes", wire["type"], len(payload))
@@ -198,7 +198,7 @@ class Sender:
         if self._binary_audio:
             self._hand_over(bytes(whole), wait, mark, BINARY, perishable=True)
         else:
-            event_id = self._next_id()
+            event_id = self._ids.next()
             ids = (event_id,)
             self._hand_over(encode_append(event_id, whole), wait, mark, TEXT, perishable=True)
         self.unsaid_audio = True
@@ -233,8 +233,9 @@ class Sender:
                 connection = self._other(wait, broken, perishable=perishable, only=only)
             if connection is None:
                 return
+            send = connection.send  # no method: to look it up and call it at once takes Python 3.11 longer
             try:
-                connection.send(payload, wait, mark, opcode)
+                send(payload, wait, mark, opcode)
             except NotSent:
                 broken, connection = connection, self._connection
             except CutOff as exc:

@@ -94,7 +94,7 @@ Patience: TypeAlias = "Wait | float | None"
 
 def patience(given: Patience) -> Patience:
     """Check seconds that a caller gave."""
-    if type(given) is float and given >= 0:  # mostly
+    if type(given) is float and given >= 0.0:  # mostly
         return given
     return given if isinstance(given, Wait) else seconds("timeout", given)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import attrs
 import pytest
 
 from meshapi_rt import codecs
@@ -19,7 +20,7 @@ SIZES = [*range(140), 1372, 6500, 65_534, 65_535, 65_536, 65_537, 2_500_001]
 def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FrameEncoder]:
     found = codecs.chosen()
     if request.param == "numpy":
-        monkeypatch.setattr(masking, "chosen", lambda: found._replace(mask=None))
+        monkeypatch.setattr(masking, "chosen", lambda: attrs.evolve(found, mask=None))
     elif found.mask is None:
         pytest.skip("no faster package is installed")
     yield FrameEncoder()

@@ -47,14 +47,15 @@ class _Readiness:
         """Wait until its direction may be ready, or either of both, or *timeout* seconds have passed."""
         flags = _READ | _WRITE if or_other or self.wants_other else self._direction
         timeout = min(timeout, _LONGEST)
-        if self._poll is None:
+        poll = self._poll
+        if poll is None:
             wanted = [self._sock]
             select.select(wanted if flags & _READ else [], wanted if flags & _WRITE else [], wanted, timeout)
             return
         if flags != self._flags:  # registered once, mostly: the round trip is 0.79 instead of 0.87
             self._poller.register(self._sock, flags)
             self._flags = flags
-        self._poll(timeout * 1000)  # which it rounds up
+        poll(timeout * 1000.0)  # which it rounds up
 
 
 class Channel:

@@ -78,6 +78,7 @@ class Connection(Generic[_M]):
         counters: Counters,
     ) -> None:
         self._channel = channel
+        self._read_into = channel.read_into
         self._counters = counters
         self._decoder = FrameDecoder(maker, max_message_size)
         self._unseen = False  # something is at hand that was not looked at: bytes, or what ends it
@@ -197,7 +198,7 @@ class Connection(Generic[_M]):
     def _read(self) -> bool:
         """Receive what is there; tell whether there was news."""
         try:
-            got = self._decoder.receive(self._channel.read_into)
+            got = self._decoder.receive(self._read_into)
         except OSError as exc:
             self._end(Ending(code=1006, problem=self._outgoing.broken or f"the connection broke ({exc})", cause=exc))
             return True

@@ -37,8 +37,9 @@ class FrameEncoder:
         if len(payload) != self._length or opcode != self._opcode:
             self._shape(opcode, len(payload))
         (key,) = next(self._keys, None) or self._more_keys()
-        if self._mask is not None:
-            return self._header + key + self._mask(payload, key)
+        mask = self._mask
+        if mask is not None:
+            return self._header + key + mask(payload, key)
         self._body[:] = key + payload
         _xor(self._words, self._key_word, self._words)
         return self._frame

@@ -100,9 +100,9 @@ class Outgoing:
             if mark is not None:
                 mark()
             frame = self._encoder.encode(opcode, payload)
-            size = len(frame)
+            size, write = len(frame), self._write
             try:
-                taken = self._write(frame) if size <= _SLICE else 0
+                taken = write(frame) if size <= _SLICE else 0
             except BlockingIOError:
                 taken = 0
             except BaseException as exc:  # noqa: BLE001 - it is raised there
