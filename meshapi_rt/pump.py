@@ -67,17 +67,16 @@ class Keeper(Protocol):
 
 
 def outcome(
-    ending: Ending, last: RealtimeMessage | None, redact: Callable[[str], str], stalled: bool = False
+    ending: Ending, error: RealtimeError | None, redact: Callable[[str], str], stalled: bool = False
 ) -> MeshAPIError:
     """Say how a connection ended (design.md sections 4 and 9).
 
     Args:
         ending: How it ended.
-        last: The last message before.
+        error: That of the last message before, if it was one.
         redact: Takes secrets out of what the server says.
         stalled: Whether the reader had to wait for consumers not long before.
     """
-    error = last.error if last is not None else None
     reason = redact(ending.reason)
     if ending.received and error is not None:
         end = again(error)
@@ -115,7 +114,7 @@ class Pump:
         self._keeper = keeper
         self._counters = counters
         self._redact = redact
-        self._last_error: RealtimeMessage | None = None  # if it was the connection's last message
+        self._last_error: RealtimeError | None = None  # of the connection's last message, if it was one
         self._held: RealtimeMessage | None = None  # an error that may announce the end
         self._last_stall = -math.inf  # when the reader last had to wait for consumers
         self._thread: threading.Thread | None = None
@@ -179,7 +178,8 @@ class Pump:
                     self._wait_for_room(connection)
         except Ended as exc:
             stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
-            return outcome(exc.ending, self._held or self._last_error, self._redact, stalled)
+            last = self._last_error if self._held is None else self._held.error
+            return outcome(exc.ending, last, self._redact, stalled)
         except RenewNow as renewal:
             self._leave(connection)
             return renewal
@@ -214,7 +214,7 @@ class Pump:
         """Hand messages over; tell whether the reader should pause."""
         if not messages:
             return False
-        self._last_error = messages[-1] if messages[-1].error is not None else None
+        self._last_error = messages[-1].error
         if log.isEnabledFor(logging.DEBUG):
             self._log(messages)
         return self._inbox.put_many(self._keeper.sift(messages))

@@ -160,7 +160,7 @@ class Sender:
             self.unsaid_audio = kind.endswith(".append")
         try:
             perishable = claim is None and kind in _PERISHABLE
-            self._hand_over(payload, wait, self._mark(wire, claim), TEXT, perishable=perishable, only=only)
+            self._hand_over(payload, wait, self._mark(kind, wire, claim), TEXT, perishable=perishable, only=only)
         except BaseException:  # its turn may have come without a byte of it going out
             self._claims.withdraw(event_id)
             raise
@@ -175,14 +175,13 @@ class Sender:
             return
         wire = event_object(event, self._ids.next)
         payload = encode_event(wire)
-        connection.post(payload, self._mark(wire, claim) or _nothing)
+        connection.post(payload, self._mark(wire["type"], wire, claim) or _nothing)
         log.debug("sent %s, %d bytes", wire["type"], len(payload))
 
-    def _mark(self, wire: Mapping[str, Any], claim: Claim | None) -> Callable[[], None] | None:
+    def _mark(self, kind: str, wire: Mapping[str, Any], claim: Claim | None) -> Callable[[], None] | None:
         """Return what is to be noted when the turn of an event has come, if anything is."""
-        if wire["type"] == "input_audio_buffer.append":
+        if kind == "input_audio_buffer.append":
             return None if self._hears is None else partial(self._hears, wire)
-        kind = wire["type"]
         if claim is not None or kind == "session.update" or (self._claims.busy and kind in ANSWERED):
             return partial(self._claims.expect, Sent.of(wire, claim))
         return None

@@ -116,10 +116,9 @@ class Connection(Generic[_M]):
         """
         now = time.monotonic()
         until = math.inf if timeout is None else now + timeout
-        if self._unseen:
-            messages = self._decode()
-            if messages:
-                return messages
+        messages = self._decode() if self._unseen else None
+        if messages:
+            return messages
         while self._ending is None and not self._abandoned:
             if now >= self._next_ping:
                 self._ping(now)
@@ -127,8 +126,7 @@ class Connection(Generic[_M]):
             flushed = outgoing.flush() if outgoing.urgent or outgoing.unsent else True
             if channel.drained:
                 channel.drained = False
-            elif self._read():
-                messages = self._decode()
+            elif (messages := self._news()) is not None:
                 now = time.monotonic()
                 if messages or now >= until:  # a flood without a message does not hold it longer
                     return messages
@@ -140,10 +138,9 @@ class Connection(Generic[_M]):
             if self._torn and not self._may_become_text():
                 continue
             self._wait(until - now, now, flushed)
-            if self._read():
-                messages = self._decode()
-                if messages:
-                    return messages
+            messages = self._news()
+            if messages:
+                return messages
             now = time.monotonic()
         if self._abandoned:
             self._end(Ending(code=1006, problem=self._outgoing.broken))
@@ -195,24 +192,23 @@ class Connection(Generic[_M]):
         else:
             act()
 
-    def _read(self) -> bool:
-        """Receive what is there; tell whether there was news."""
+    def _news(self) -> list[_M] | None:
+        """Receive what is there, and take the messages that are whole by it; ``None`` where nothing was there."""
         try:
             got = self._decoder.receive(self._read_into)
         except OSError as exc:
             self._end(Ending(code=1006, problem=self._outgoing.broken or f"the connection broke ({exc})", cause=exc))
-            return True
+            return []
         if got:
             counters = self._counters
             counters.last_received = time.monotonic()
             counters.bytes_received += got
-            return True
+            return self._decode()
         if got is None:
-            return False
-        self._end(
-            Ending(code=1006, problem=self._outgoing.broken or "the server ended the connection without a close frame")
-        )
-        return True
+            return None
+        problem = self._outgoing.broken or "the server ended the connection without a close frame"
+        self._end(Ending(code=1006, problem=problem))
+        return []
 
     def _until_flushed(self, longest: float) -> tuple[float, bool]:
         """Return how long to wait where control frames wait, too, and whether for room to write as well."""
