@@ -461,4 +461,6 @@ MINUTE_32 = MINUTE.astype(np.float32)
 )
 def test_a_plain_numpy_expression_is_not_much_faster(ours: Callable[[], object], plain: Callable[[], object]) -> None:
     """On a minute of audio the checks and the care cost less than half of the work itself."""
-    assert least_seconds(ours) < 1.5 * least_seconds(plain)
+    turns = [(least_seconds(ours, 1), least_seconds(plain, 1)) for _ in range(30)]  # a slow while falls on both
+
+    assert min(one for one, _ in turns) < 1.5 * min(other for _, other in turns)
