@@ -25,7 +25,7 @@ EXTRAS = {
     "local": ("websockets>=15",),
     "audio": ("sounddevice>=0.4.6", "soundfile>=0.12", "soxr>=0.3.7"),
     "tools": ("msgspec>=0.19",),
-    "speed": ("msgspec>=0.19", "pybase64>=1.3"),
+    "speed": ("msgspec>=0.19", "pybase64>=1.3", "websockets>=15"),
 }
 _BRINGS = {
     "local": "a server of one's own",
