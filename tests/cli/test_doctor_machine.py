@@ -145,7 +145,10 @@ def test_extras(capsys: Capture, versions: dict[str, str | None], monkeypatch: p
     assert found.code == 0
     assert found["[audio]"].startswith("skip: not installed; for microphone and speaker, and files other than WAV: pip")
     assert "pip install 'meshapi-rt[audio]'" in found["[audio]"]
-    assert found["[speed]"].startswith("warn: msgspec 0.20, pybase64 (none): pybase64 is missing; for faster JSON")
+    assert found["[speed]"].startswith(
+        "warn: msgspec 0.20, pybase64 (none), websockets 14.2: pybase64 is missing; webs"
+    )
+    assert "for faster JSON, base64 and masks: pip install 'meshapi-rt[speed]'" in found["[speed]"]
     assert "pip install 'meshapi-rt[local]' --upgrade" in found["[local]"]
     assert found["[tools]"].startswith("ok: msgspec 0.20")
 

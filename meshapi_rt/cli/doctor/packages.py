@@ -31,7 +31,7 @@ _BRINGS = {
     "local": "a server of one's own",
     "audio": "microphone and speaker, and files other than WAV",
     "tools": "functions as tools",
-    "speed": "faster JSON and base64",
+    "speed": "faster JSON, base64 and masks",
 }
 _MODULES = {"attrs": "attr", "websocket-client": "websocket"}  # where the name is another one
 
