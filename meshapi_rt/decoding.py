@@ -27,8 +27,16 @@ _LONGEST_TAIL = 200  # characters behind the audio, for what is kept
 _LONGEST_ID = 100  # characters of an event id that it is looked for in
 
 
+# What an audio event is known by that is like the last one: in how many bytes its audio begins at the most; the bytes
+# before its id, between that and the audio, and behind it; their three lengths; what decodes it; and what it says.
+_Like: TypeAlias = tuple[int, bytes, bytes, bytes, int, int, int, Callable[["Received"], bytes], dict[str, Any]]
+
+
 def _unchanged(text: str) -> str:
     return text
+
+
+_NOTHING_YET: _Like = (sys.maxsize, b"", b"", b"", 0, 0, 0, bytes, {})
 
 
 class Decoder:
@@ -45,10 +53,7 @@ class Decoder:
         self._redact = redact
         codecs = chosen()
         self._loads, self._decode_base64, self._quick_base64 = codecs.loads, codecs.decode_base64, codecs.quick_base64
-        # The bytes before the id of the last audio event, between that and the audio, and behind it, and their lengths.
-        self._around = b"", b"", b"", 0, 0, 0
-        self._head = sys.maxsize  # bytes in which the audio of an event like it begins
-        self._outline: dict[str, Any] = {}  # what it says
+        self._last = _NOTHING_YET
 
     def binary(self, payload: bytes) -> RealtimeMessage:
         """Return the message of a binary frame: raw audio."""
@@ -64,47 +69,45 @@ class Decoder:
         Raises:
             UnicodeDecodeError: It is no UTF-8.
         """
-        size, most = len(payload), self._head
+        size = len(payload)
+        most, before, between, behind, at, width, tail, decode, outline = self._last
         if size <= most:
-            return self._of(payload)
-        before, between, behind, at, width, tail = self._around
-        decode = self._quick_base64
+            return self._of(payload, size)
         head = bytes(payload[:most])
         stop = head.find(b'"', at)
         start, end = stop + width, size - tail
         if not (head.startswith(before) and head.startswith(between, stop) and payload[end:] == behind):
-            return self._of(payload)
+            return self._of(payload, size)
         try:
             event_id = head[at:stop].decode("ascii")
             audio = decode(payload[start:end])
         except ValueError:
-            return self._of(payload)
+            return self._of(payload, size)
         if len(audio) % 3 or not event_id.isidentifier() or start > end:
-            return self._of(payload)
-        outline = self._outline.copy()
+            return self._of(payload, size)
+        outline = outline.copy()
         outline["event_id"] = event_id
         return RealtimeMessage(audio, None, outline, outline["type"], None, start, (head[:start], behind), size)
 
-    def _of(self, payload: Received) -> RealtimeMessage:
+    def _of(self, payload: Received, size: int) -> RealtimeMessage:
         text = str(payload, "utf-8")
-        direct = self._directly(text) if len(text) >= _DIRECT_FROM else None
-        message = direct or self._plainly(text)
-        message.size = len(payload)
-        return message
+        message = self._directly(text, size) if size >= _DIRECT_FROM else None
+        return message or self._plainly(text, size)
 
-    def _plainly(self, text: str) -> RealtimeMessage:
+    def _plainly(self, text: str, size: int) -> RealtimeMessage:
         try:
             event = self._loads(text)
         except (ValueError, RecursionError):
-            return RealtimeMessage(None, text)
+            event = None
         if type(event) is not dict:
-            return RealtimeMessage(None, text)
+            return RealtimeMessage(None, text, size=size)
         kind = event.get("type")
         if type(kind) is not str:
-            return RealtimeMessage(None, text, event)
+            return RealtimeMessage(None, text, event, size=size)
         if kind in AUDIO_DELTAS:
-            return RealtimeMessage(self._audio_of(event.get("delta")), text, event, kind)
-        return RealtimeMessage(None, text, event, kind, _error_of(event, self._redact) if kind == "error" else None)
+            return RealtimeMessage(self._audio_of(event.get("delta")), text, event, kind, size=size)
+        error = _error_of(event, self._redact) if kind == "error" else None
+        return RealtimeMessage(None, text, event, kind, error, 0, None, size)
 
     def _audio_of(self, delta: object) -> bytes | None:
         if not isinstance(delta, str):
@@ -116,7 +119,7 @@ class Decoder:
 
     # -- audio events ---
 
-    def _directly(self, text: str) -> RealtimeMessage | None:
+    def _directly(self, text: str, size: int) -> RealtimeMessage | None:
         """Decode the audio of a long delta straight out of the text, so that JSON is parsed without it.
 
         Exact where it succeeds: what decodes strictly as base64 has no quote and no escape in it, so it is the whole
@@ -135,7 +138,7 @@ class Decoder:
         if outline is None:
             return None
         self._keep(text, start, end)
-        return RealtimeMessage(audio, text, outline, outline["type"], None, start)
+        return RealtimeMessage(audio, text, outline, outline["type"], None, start, None, size)
 
     def _audio_event(self, text: str) -> dict[str, Any] | None:
         event = self._loads(text)
@@ -157,9 +160,8 @@ class Decoder:
         if any(isinstance(one, (dict, list)) for one in outline.values()):  # which messages would share
             return
         if (before + between + behind).isascii():  # where bytes are counted as characters are
-            parts = before.encode(), between.encode(), behind.encode()
-            self._around = *parts, len(before), len(between), len(behind)
-            self._head, self._outline = at + _LONGEST_ID + len(between), outline
+            most, edges = at + _LONGEST_ID + len(between), (before.encode(), between.encode(), behind.encode())
+            self._last = most, *edges, len(before), len(between), len(behind), self._quick_base64, outline
 
 
 def _delta_in(text: str) -> int:

@@ -52,6 +52,9 @@ class History(Configuration):
         self.answering: str | None = None
         self._responses: dict[str, _Response] = {}  # running, the out-of-band ones too
         self._ended: tuple[str, ...] = ()  # the last ones that were
+        # The part that the last audio was of, and where that is: None once something else was told, which may move it.
+        self._sounds = Part("output_audio")
+        self._sounds_at: tuple[object, object] | None = None
         self._hearing = Hearing()
         self._meter = Meter()
 
@@ -105,19 +108,29 @@ class History(Configuration):
         event = message.outline
         if event is None:
             return
-        if message.audio is not None:  # with an event only in audio deltas
-            item = self._about(event)
-            if item is not None and not item.closed:
-                item.part(event.get("content_index"), "output_audio").audio_bytes += len(message.audio)
+        audio = message.audio
+        if audio is not None:  # with an event only in audio deltas
+            place = event.get("item_id"), event.get("content_index")
+            if place != self._sounds_at:
+                self._sounds, self._sounds_at = self._sounding(event), place
+            self._sounds.audio_bytes += len(audio)
             return
         handler = _HANDLERS.get(message.type or "")
         if handler is not None:
+            self._sounds_at = None
             handler(self, event)
+
+    def _sounding(self, event: Mapping[str, Any]) -> Part:
+        """Return the part that audio is of; one of nothing where the mirror has none for it."""
+        item = self._about(event)
+        if item is None or item.closed:
+            return Part("output_audio")
+        return item.part(event.get("content_index"), "output_audio")
 
     def forget_connection(self) -> None:
         """Note that the connection is gone: what was running on it will not be told any more."""
         self._responses.clear()
-        self.answering = None
+        self.answering = self._sounds_at = None
         self._hearing.clear()
         self._order.forget_connection()
         for item in self.items:

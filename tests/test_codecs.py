@@ -299,7 +299,7 @@ TEXTS += [
 
 def check_direct(text: str) -> None:
     """Hold the direct decoding of an event against the plain one, also behind an event that is much like it."""
-    other = Decoder()._plainly(text)
+    other = Decoder()._plainly(text, len(text.encode()))
     familiar = Decoder()
     familiar.text(TEXTS[0].encode())
     for decoder in (Decoder(), familiar, familiar):
