@@ -99,7 +99,8 @@ class Inbox:
             self._charged = charged
             waits.extend(messages)
             self._put += count
-            self.peak = max(self.peak, len(waits))
+            waiting = len(waits)
+            self.peak = waiting if waiting > self.peak else self.peak
             full = charged - self._paid >= self._limit and self.unread_bytes() >= self._limit
             if full and self._calls:
                 self.beyond += count

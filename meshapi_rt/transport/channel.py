@@ -46,7 +46,7 @@ class _Readiness:
     def wait(self, timeout: float, or_other: bool = False) -> None:
         """Wait until its direction may be ready, or either of both, or *timeout* seconds have passed."""
         flags = _READ | _WRITE if or_other or self.wants_other else self._direction
-        timeout = min(timeout, _LONGEST)
+        timeout = timeout if timeout < _LONGEST else _LONGEST
         poll = self._poll
         if poll is None:
             wanted = [self._sock]

@@ -150,8 +150,7 @@ class Connection(Generic[_M]):
     def _wait(self, longest: float, now: float, flushed: bool) -> None:
         """Sleep until something has come, a timer is due, or control frames can go out that could not before."""
         due = (self._next_ping if self._ping_sent is None else self._due()) - now
-        longest = min(longest, due)
-        or_write = False
+        longest, or_write = (due if due < longest else longest), False
         if not flushed:
             longest, or_write = self._until_flushed(longest)
         try:
