@@ -133,6 +133,7 @@ def test_a_definition_that_contains_itself_stays_a_definition() -> None:
     parameters = Tool.of(plant).definition()["parameters"]
     assert parameters["properties"] == {"tree": {"$ref": "#/$defs/Tree"}, "place": POINT}
     kids = parameters["$defs"]["Tree"]["properties"]["kids"]
+    kids.pop("default", None)  # msgspec tells it since 0.23
     assert kids == {"type": "array", "items": {"$ref": "#/$defs/Tree"}}
     values = Tool.of(plant).convert('{"tree": {"value": 1, "kids": [{"value": 2}]}, "place": {"x": 0}}')
     assert values == {"tree": Tree(1, [Tree(2)]), "place": Point(0)}
