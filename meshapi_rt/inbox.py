@@ -115,8 +115,8 @@ class Inbox:
             oldest = self._messages[0]
         except IndexError:
             return 0
-        self._paid = oldest.charged - _OVERHEAD - oldest.size
-        return self._charged - self._paid
+        self._paid = paid = oldest.charged - _OVERHEAD - oldest.size
+        return self._charged - paid
 
     def taken(self) -> int:
         """Return how many messages were ever taken."""

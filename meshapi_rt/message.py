@@ -41,7 +41,7 @@ class RealtimeMessage:
     _delta_at: int = 0  # where in the text the delta begins that the outline lacks; 0 for none
     _around: tuple[bytes, bytes] | None = None  # of a text that is not kept: what stands before the audio, and behind
     size: int = 0
-    charged: int = attrs.field(init=False)
+    charged: int = attrs.field(default=0, init=False)
 
     @property
     def text(self) -> str | None:

@@ -235,8 +235,8 @@ class Sender:
             send = connection.send  # no method: to look it up and call it at once takes Python 3.11 longer
             try:
                 send(payload, wait, mark, opcode)
-            except NotSent:
-                broken, connection = connection, self._connection
+            except NotSent as exc:
+                broken, connection, wait = connection, self._connection, exc.wait
             except CutOff as exc:
                 if not (perishable and self._drop()):
                     raise self._cut_off() from exc.__cause__

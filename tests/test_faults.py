@@ -27,7 +27,7 @@ from meshapi_rt.stats import Counters
 from meshapi_rt.transport.channel import Channel
 from meshapi_rt.transport.connection import Connection, Ended
 from meshapi_rt.transport.frames import Payloads
-from meshapi_rt.transport.outgoing import NotSent
+from meshapi_rt.transport.outgoing import NotSent, Outgoing
 from meshapi_rt.waiting import Wait
 
 from .clock import Stopwatch
@@ -646,4 +646,23 @@ def test_nothing_follows_our_close_frame() -> None:
     assert set(opcodes[:-1]) == {PONG}
     with pytest.raises(EOFError):
         line.read_frame()
+    peers_end.close()
+
+
+def test_a_frame_in_progress_is_finished_first() -> None:
+    """Also where whoever posted it was stopped before it could say so: a send begins behind its last byte."""
+    ours_end, peers_end = socket.socketpair()
+    outgoing = Outgoing(Channel(ours_end), Counters())
+    long = b"x" * 4_000_000
+    outgoing.urgent.append((TEXT, long, None))  # as post() begins
+    assert not outgoing.flush()  # the socket does not take all of it
+
+    sender, raised = in_thread(lambda: outgoing.send(b"behind it", Wait(LIMIT)))
+    line = Line(peers_end, threading.Event())
+    payloads = [line.read_frame().payload for _ in range(2)]
+    sender.join(LIMIT)
+
+    assert payloads == [long, b"behind it"]
+    assert not raised
+    outgoing.give_back()
     peers_end.close()

@@ -50,15 +50,16 @@ class FrameEncoder:
 
     def _shape(self, opcode: int, length: int) -> None:
         """Get ready for frames of that length."""
+        self._length = -1  # of none, should this be interrupted
         if length < 126:
             self._header = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
         elif length < 1 << 16:
             self._header = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, length)
         else:
             self._header = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, length)
-        self._length, self._opcode = length, opcode
         if self._mask is None:
             self._make_room(length)
+        self._length, self._opcode = length, opcode
 
     def _make_room(self, length: int) -> None:
         """Lay out the scratch space: the header in front of the key, the payload behind it."""

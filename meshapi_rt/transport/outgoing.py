@@ -22,7 +22,15 @@ _URGENT_LIMIT = 64  # frames kept for a peer that does not read; of pongs only t
 
 
 class NotSent(Exception):
-    """Nothing was sent: the connection is closing, broken or over."""
+    """Nothing was sent: the connection is closing, broken or over.
+
+    Attributes:
+        wait: What is left of the time that sending may take.
+    """
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__()
+        self.wait = wait
 
 
 class CutOff(Exception):
@@ -108,7 +116,7 @@ class Outgoing:
             except BaseException as exc:  # noqa: BLE001 - it is raised there
                 self._break_off(exc, begun(wait))
             if taken < size:
-                self._write_rest(frame, taken, begun(wait))
+                self._write_rest(frame, taken, wait)
             counters = self._counters
             counters.bytes_sent += size
             counters.frames_sent += 1
@@ -124,7 +132,7 @@ class Outgoing:
         self._look_again()
         # Not before: our answer to the peer's close may have been among them.
         if self.close_sent or self.over or self.broken or (self.retired and opcode != CLOSE):
-            raise NotSent
+            raise NotSent(wait)
 
     def _acquire(self, wait: Wait) -> None:
         while not self._frame_lock.acquire(timeout=wait.slice()):
@@ -134,10 +142,11 @@ class Outgoing:
                     "too slowly; the session is still open"
                 )
 
-    def _write_rest(self, frame: bytes | memoryview, at: int, wait: Wait) -> None:
+    def _write_rest(self, frame: bytes | memoryview, at: int, wait: Patience) -> None:
         """Write a frame from a byte on, or break the connection; the frame lock is held."""
-        rest, clean = memoryview(frame), False
+        clean = False
         try:
+            rest, wait = memoryview(frame), begun(wait)
             while at < len(rest):
                 taken = self._offer(rest[at : at + _SLICE])
                 at += taken
@@ -149,7 +158,7 @@ class Outgoing:
         except BaseException as exc:
             if clean:
                 raise
-            self._break_off(exc, wait)
+            self._break_off(exc, begun(wait))
 
     def _break_off(self, why: BaseException, wait: Wait) -> NoReturn:
         """Break the connection after what may be part of a frame, and tell the sender."""
@@ -177,7 +186,7 @@ class Outgoing:
             )
         self._channel.wait_to_write(longest)
         if self.broken:
-            raise NotSent
+            raise NotSent(wait)
 
     # -- urgent frames, by whoever finds the socket writable ---
 
@@ -246,9 +255,15 @@ class Outgoing:
     def _look_again(self) -> None:
         """See whether the way is clear. Who puts something in it clears the mark after that: here it is set before."""
         assert self._frame_lock.locked()
-        self.clear = True
-        if self.urgent or self.unsent or self.close_sent or self.retired or self.over or self.broken:
-            self.clear = False
+        if not self._hindered():
+            self.clear = True
+            if self._hindered():  # meanwhile
+                self.clear = False
+
+    def _hindered(self) -> bool:
+        return bool(
+            self.urgent or self.unsent or self.close_sent or self.retired or self.over or self.broken is not None
+        )
 
     def _next_urgent(self) -> memoryview | None:
         """Return what is to be sent of waiting frames, if anything is."""
@@ -258,6 +273,7 @@ class Outgoing:
             self.urgent.clear()
             return None
         opcode, payload, mark = self.urgent.pop(0)
+        self.clear = False  # who posted it may not have come to that yet
         self.close_sent = opcode == CLOSE
         if mark is not None:
             mark()
