@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmarks.__main__ import FULL, SMOKE, arguments, main
 from benchmarks.rows import CORE, ROWS, SPEED, Goal, Row, tasks
 from benchmarks.run import Ports, available, compare, environment, python, server, turn
 
+STEPS = [("send", "caller"), ("trip", "caller"), ("trip", "reader"), ("listen", "reader"), ("listen", "listener")]
 CLIENTS = (SPEED, CORE, "meshapi", "openai", "naive", "pumped", "bare", "raw", "numpy")
 
 
@@ -101,3 +103,17 @@ def test_a_row_without_figures_is_left_out() -> None:
     (line,) = compare([row], {"speed": {SPEED: [6.0, 4.0, 7.0]}})
 
     assert (line.goal.against, line.value, line.low, line.high, line.met) == ("", 6.0, 4.0, 7.0, True)
+
+
+def test_steps(ports: Ports) -> None:
+    """What a message takes is counted for each thread, and to send takes us little; the machine has no say in it."""
+    told = python(["-m", "benchmarks.steps", "ours", "--functions=3"], environment(SPEED, ports), patience=45)
+
+    taken = {
+        (way, who): int(number)
+        for way, block in re.findall(r"^(\w+): (.*?)(?=^\w|\Z)", told, re.MULTILINE | re.DOTALL)
+        for who, number in re.findall(r"ours +(\w+) +(\d+) instructions", block)
+    }
+    assert set(taken) == set(STEPS)
+    assert all(taken.values()), told
+    assert taken["send", "caller"] < 450, told
