@@ -80,7 +80,8 @@ class Inbox:
         self.beyond = 0
 
     def _make_lock(self) -> None:
-        # Guards everything here but _messages: what is done with a deque is atomic. Held for bookkeeping only.
+        # Guards everything here but _messages: what is done with a deque is atomic; and _paid, which is looked up anew
+        # before it matters, so that an old value of another thread costs a look. Held for bookkeeping only.
         self._lock = threading.Lock()
         self._consumers = Batons()
         self._stalled = Batons()  # the reader, while it waits for room

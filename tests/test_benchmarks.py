@@ -116,4 +116,4 @@ def test_steps(ports: Ports) -> None:
     }
     assert set(taken) == set(STEPS)
     assert all(taken.values()), told
-    assert taken["send", "caller"] < 450, told
+    assert taken["send", "caller"] < 400, told
