@@ -171,7 +171,7 @@ class _Restorer:
             self._receive(0)  # tells the ending
             raise ConnectionLost("the new connection broke while the conversation was being restored") from None
 
-    def _receive(self, timeout: float | None) -> None:
+    def _receive(self, timeout: float) -> None:
         try:
             self.take(self._connection.receive(timeout))
         except Ended as exc:

@@ -40,7 +40,9 @@ def decoded(stream: bytes, cuts: list[int], patient: bool = False, limit: int = 
     try:
         for end in [*cuts, len(stream)]:
             while start < end:
-                start += decoder.receive(io.BytesIO(stream[start:end]).readinto) or 0
+                texts: list[str | bytes] = []
+                start += decoder.receive(io.BytesIO(stream[start:end]).readinto, texts) or 0
+                items += [("text", text) for text in texts]
             while (found := decoder.next()) is not None:
                 opcode, payload = found
                 if opcode == CLOSE:

@@ -88,13 +88,13 @@ def test_control_frames_pass_any_limit() -> None:
 def feed(decoder: FrameDecoder[str | bytes], data: bytes) -> None:
     source = io.BytesIO(data)
     while source.tell() < len(data):
-        decoder.receive(source.readinto)
+        decoder.receive(source.readinto, [])
 
 
 def room_of(decoder: FrameDecoder[str | bytes]) -> int:
     """Return how many bytes it is ready to take."""
     rooms: list[int] = []
-    decoder.receive(lambda room: rooms.append(len(room)))  # which takes none
+    decoder.receive(lambda room: rooms.append(len(room)), [])  # which takes none
     return rooms[0]
 
 
@@ -163,7 +163,7 @@ def test_connections_share_buffers_and_mix_nothing() -> None:
             feed(decoder, whole[int(cut * len(whole)) :] + whole)
             assert [frame(*decoder.next() or ()), frame(*decoder.next() or ())] == [whole, whole]
             assert decoder.next() is None
-            assert not decoder.texts([])
+            assert not decoder.rest
 
 
 # -- what must pass ---

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Channel", "TLSChannel"]
+__all__ = ["LONGEST", "Channel", "TLSChannel"]
 
 # How long a poll may last where readiness can be taken away by the other direction's thread (TLS only).
 _TLS_SLICE = 0.05
-_LONGEST = 1e6  # seconds; poll takes milliseconds as a C int
+LONGEST: Final = 1e6  # seconds; poll takes milliseconds as a C int
 
 
 # As poll has them.
@@ -31,31 +31,37 @@ class _Readiness:
 
     Attributes:
         wants_other: TLS needs the other direction to go on with this one.
+        sleep: Waits for its own direction alone, for less than ``LONGEST`` seconds; takes milliseconds.
     """
 
     def __init__(self, sock: socket.socket, direction: int) -> None:
         self._sock = sock
         self._direction = direction
         self.wants_other = False
-        self._poll: Callable[[float], object] | None = None
-        if hasattr(select, "poll"):
-            self._poller = select.poll()
-            self._poll = self._poller.poll
-            self._flags = 0
+        self.sleep: Callable[[float], object] = self._select
+        self._poller = select.poll() if hasattr(select, "poll") else None
+        if self._poller is not None:
+            self._poller.register(sock, direction)  # once, mostly: the round trip is 0.79 instead of 0.87
+            self.sleep = self._poller.poll
 
     def wait(self, timeout: float, or_other: bool = False) -> None:
         """Wait until its direction may be ready, or either of both, or *timeout* seconds have passed."""
-        flags = _READ | _WRITE if or_other or self.wants_other else self._direction
-        timeout = timeout if timeout < _LONGEST else _LONGEST
-        poll = self._poll
-        if poll is None:
-            wanted = [self._sock]
-            select.select(wanted if flags & _READ else [], wanted if flags & _WRITE else [], wanted, timeout)
-            return
-        if flags != self._flags:  # registered once, mostly: the round trip is 0.79 instead of 0.87
-            self._poller.register(self._sock, flags)
-            self._flags = flags
-        poll(timeout * 1000.0)  # which it rounds up
+        milliseconds = 1000.0 * min(timeout, LONGEST)
+        if not (or_other or self.wants_other):
+            self.sleep(milliseconds)
+        elif self._poller is None:
+            self._select(milliseconds, _READ | _WRITE)
+        else:
+            self._poller.modify(self._sock, _READ | _WRITE)
+            try:
+                self._poller.poll(milliseconds)  # which it rounds up
+            finally:
+                self._poller.modify(self._sock, self._direction)
+
+    def _select(self, milliseconds: float, flags: int = 0) -> None:
+        flags, wanted = flags or self._direction, [self._sock]
+        reading, writing = wanted if flags & _READ else [], wanted if flags & _WRITE else []
+        select.select(reading, writing, wanted, milliseconds / 1000.0)
 
 
 class Channel:
@@ -170,7 +176,7 @@ class TLSChannel(Channel):
                 self._read_error = exc  # what was read before it is handed out first
                 return total
             if got is None:
-                self.drained = total > 0
+                self.drained = total > 0 and not self.reading.wants_other
             if not got:
                 return total or got
             total += got

@@ -16,7 +16,7 @@ import attrs
 
 from ..stats import Counters
 from ..waiting import Deadline, Wait
-from .channel import Channel
+from .channel import LONGEST, Channel
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Maker, ProtocolViolation
 from .outgoing import Outgoing
 
@@ -78,12 +78,13 @@ class Connection(Generic[_M]):
         counters: Counters,
     ) -> None:
         self._channel = channel
-        self._read_into = channel.read_into
+        self._sleep = channel.reading.sleep
+        self._surplus = io.BytesIO(surplus)  # what came with the answer to the upgrade,
+        channel.drained = False  # and is still to be read
+        self._read_into = self._read_surplus
         self._counters = counters
         self._decoder = FrameDecoder(maker, max_message_size)
-        self._unseen = False  # something is at hand that was not looked at: bytes, or what ends it
-        self._torn = False  # part of a frame is at hand
-        self._load(surplus)
+        self._calm = False  # everything that came was taken, and no ping is under way: only bytes can be news
         self._outgoing = Outgoing(channel, counters)
         self.send = self._outgoing.send  # itself: it is the way of every message
         self._abandoned = False  # nothing more is to be read
@@ -95,17 +96,17 @@ class Connection(Generic[_M]):
         self._ping_sent: float | None = None  # of the ping that waits for its pong
         _alive.add(self)
 
-    def _load(self, surplus: bytes) -> None:
-        """Take in what came with the answer to the upgrade."""
-        self._counters.bytes_received += len(surplus)
-        self._unseen = bool(surplus)
-        rest = io.BytesIO(surplus)
-        while rest.tell() < len(surplus):
-            self._decoder.receive(rest.readinto)
+    def _read_surplus(self, view: memoryview) -> int | None:
+        """Read what came early; once it is read, nobody comes here again."""
+        got = self._surplus.readinto(view)
+        if got:
+            return got
+        self._read_into = self._channel.read_into
+        return self._read_into(view)
 
     # -- receiving: the reader's side ---
 
-    def receive(self, timeout: float | None = None) -> list[_M]:
+    def receive(self, timeout: float = math.inf) -> list[_M]:
         """Wait for messages and return all that have come whole, as the maker makes them.
 
         Args:
@@ -115,11 +116,26 @@ class Connection(Generic[_M]):
             Ended: The connection has ended, and what came before has been returned.
         """
         now = time.monotonic()
-        until = math.inf if timeout is None else now + timeout
-        messages = self._decode() if self._unseen else None
-        if messages:
-            return messages
+        if self._calm and self._outgoing.clear:  # mostly: one turn of the other loop, with nothing to look after
+            due = self._next_ping - now
+            longest = due if due < timeout else timeout
+            if 0.0 < longest < LONGEST:
+                try:
+                    self._sleep(longest * 1000.0)
+                except (OSError, ValueError) as exc:
+                    self._broke(exc)
+                messages = self._news()
+                if messages:
+                    return messages
+        return self._look_after(now + timeout)
+
+    def _look_after(self, until: float) -> list[_M]:
+        """Receive until a moment on the monotonic clock; do what else is due meanwhile."""
+        if self._last_act is not None:
+            act, self._last_act = self._last_act, None
+            act()
         while self._ending is None and not self._abandoned:
+            now = time.monotonic()
             if now >= self._next_ping:
                 self._ping(now)
             outgoing, channel = self._outgoing, self._channel
@@ -127,21 +143,19 @@ class Connection(Generic[_M]):
             if channel.drained:
                 channel.drained = False
             elif (messages := self._news()) is not None:
-                now = time.monotonic()
-                if messages or now >= until:  # a flood without a message does not hold it longer
+                if messages or time.monotonic() >= until:  # a flood without a message does not hold it longer
                     return messages
                 continue
             if self._ping_sent is not None and self._pong_is_missing(self._ping_sent, now):
                 continue
             if now >= until:
                 return []
-            if self._torn and not self._may_become_text():
+            if self._decoder.rest and not self._may_become_text():
                 continue
             self._wait(until - now, now, flushed)
             messages = self._news()
             if messages:
                 return messages
-            now = time.monotonic()
         if self._abandoned:
             self._end(Ending(code=1006, problem=self._outgoing.broken))
         assert self._ending is not None
@@ -156,21 +170,34 @@ class Connection(Generic[_M]):
         try:
             self._channel.reading.wait(longest, or_write)
         except (OSError, ValueError) as exc:
-            self._end(Ending(code=1006, problem=f"the connection broke ({exc})", cause=exc))
+            self._broke(exc)
 
-    def _decode(self) -> list[_M]:
-        """Take every whole message; a close or a violation behind them waits until they are handed out."""
+    def _news(self) -> list[_M] | None:
+        """Receive what is there, and take the messages that are whole by it; ``None`` where nothing was there."""
         messages: list[_M] = []
-        self._unseen = self._torn = False
-        if self._last_act is not None:
-            self._last_act()
-            self._last_act = None
+        decoder = self._decoder
         try:
-            while self._ending is None and self._decoder.texts(messages):
-                found = self._decoder.next()
-                if found is None:
-                    self._torn = True
-                    break
+            got = decoder.receive(self._read_into, messages)
+        except OSError as exc:
+            self._broke(exc)
+            return messages
+        if not got:
+            self._calm = False
+            return None if got is None else self._cut()
+        counters = self._counters
+        counters.last_received = time.monotonic()
+        counters.bytes_received += got
+        self._calm = self._channel.drained and self._ping_sent is None
+        if decoder.rest:
+            self._calm = False
+            self._look_closer(messages)
+        counters.frames_received += len(messages)
+        return messages
+
+    def _look_closer(self, messages: list[_M]) -> None:
+        """Take what is no plain text; a close or a violation behind messages waits until they are handed out."""
+        try:
+            while (found := self._decoder.next()) is not None:
                 opcode, payload = found
                 if opcode in (TEXT, BINARY):
                     messages.append(payload)
@@ -182,32 +209,23 @@ class Connection(Generic[_M]):
                 self._control(opcode, payload)
         except ProtocolViolation as exc:
             self._after(messages, partial(self._violated, exc))
-        self._counters.frames_received += len(messages)
-        return messages
 
     def _after(self, messages: list[_M], act: Callable[[], None]) -> None:
         if messages:
-            self._last_act, self._unseen = act, True
+            self._last_act = act
         else:
             act()
 
-    def _news(self) -> list[_M] | None:
-        """Receive what is there, and take the messages that are whole by it; ``None`` where nothing was there."""
-        try:
-            got = self._decoder.receive(self._read_into)
-        except OSError as exc:
-            self._end(Ending(code=1006, problem=self._outgoing.broken or f"the connection broke ({exc})", cause=exc))
-            return []
-        if got:
-            counters = self._counters
-            counters.last_received = time.monotonic()
-            counters.bytes_received += got
-            return self._decode()
-        if got is None:
-            return None
+    def _cut(self) -> list[_M]:
+        """End, for no more bytes will come."""
         problem = self._outgoing.broken or "the server ended the connection without a close frame"
         self._end(Ending(code=1006, problem=problem))
         return []
+
+    def _broke(self, exc: Exception) -> None:
+        """End, for the socket failed."""
+        problem = self._outgoing.broken or f"the connection broke ({exc})"
+        self._end(Ending(code=1006, problem=problem, cause=exc))
 
     def _until_flushed(self, longest: float) -> tuple[float, bool]:
         """Return how long to wait where control frames wait, too, and whether for room to write as well."""
@@ -261,6 +279,7 @@ class Connection(Generic[_M]):
     def _ping(self, now: float) -> None:
         """Ping, unless a ping is under way."""
         self._next_ping = now + self._ping_interval
+        self._calm = False
         if self._ping_sent is None and not self._outgoing.holds(PING):
             self._ping_sent = now
             self._outgoing.post(PING, struct.pack("!d", now))

@@ -86,12 +86,16 @@ _spare: deque[memoryview] = deque(maxlen=4)
 class FrameDecoder(Generic[_M]):
     """Turns received bytes into whole messages and control frames.
 
-    Bytes come with :meth:`receive`; :meth:`texts` and :meth:`next` then give each whole message. One thread at a time.
+    Bytes come with :meth:`receive`, which gives what most of a stream is: texts that lie whole in them.
+    :meth:`next` gives the rest, as long as there is any. One thread at a time.
 
     Args:
         maker: Makes the messages.
         max_message: The largest message in bytes, judged from the frame header and the running sum, before
             any memory is spent on it.
+
+    Attributes:
+        rest: Bytes are at hand that :meth:`next` has to look at.
     """
 
     def __init__(self, maker: Maker[_M], max_message: int) -> None:
@@ -106,24 +110,67 @@ class FrameDecoder(Generic[_M]):
         self._partial = bytearray()
         self._utf8 = _UTF8()  # checks a text that has not arrived whole
         self._checked = 0  # payload bytes of the unfinished frame that it has seen
+        self.rest = False
 
-    def receive(self, read: Callable[[memoryview], int | None]) -> int | None:
-        """Let *read* write into the free space, which is never empty, and tell how many bytes; return what it told."""
+    def receive(self, read: Callable[[memoryview], int | None], into: list[_M]) -> int | None:
+        """Let *read* write into the free space, which is never empty, and tell how many bytes; return what it told.
+
+        The texts that lie whole at hand, up to the first frame of any other kind, are appended to *into*.
+        """
         if self._start < self._end:
-            room = self._room_behind()
+            got = read(self._room_behind())
+            if not got:
+                return got
+            buffer, start = self._buffer, self._start
+            stop = self._end = self._end + got
         else:
-            self._start = self._end = 0
             try:
-                room = _spare.pop()
+                buffer = _spare.pop()
             except IndexError:
-                room = np.empty(_BUFFER_SIZE, np.uint8).data  # no real memory before it is used
-            self._buffer = room
-        got = read(room)
-        if got:
-            self._end += got
-        elif not self._end:
-            self._give_back()
+                buffer = np.empty(_BUFFER_SIZE, np.uint8).data  # no real memory before it is used
+            got = read(buffer)
+            if not got:
+                _spare.append(buffer)
+                return got
+            start, stop = 0, got
+        last = -1 if self._opcode else stop - 4  # where a frame may begin; not inside of a message
+        text, most = self._text, self._max_message
+        try:
+            while start <= last:
+                kind, length = _two_words(buffer, start)
+                if kind == _LONG_TEXT:
+                    begin = start + 4
+                elif _WHOLE_TEXT <= kind < _LONG_TEXT:
+                    length, begin = kind & 0x7F, start + 2
+                else:
+                    break  # no text, or one of 64 KiB or more, or masked, or a part of one
+                end = begin + length
+                if end > stop or length > most:
+                    break
+                into.append(text(buffer[begin:end]))
+                start = end
+        except UnicodeDecodeError:
+            pass  # next() will say so
+        if start < stop or self._end:
+            self._keep(buffer, start, stop)
+        else:  # mostly
+            _spare.append(buffer)
         return got
+
+    def _keep(self, buffer: memoryview, start: int, stop: int) -> None:
+        """Hold what lies in a buffer between two places; part with a buffer in which nothing is left."""
+        if self._end and start > self._start:  # the frame that was not whole is taken
+            self._wanted = 0
+            if self._checked:
+                self._checked = 0
+                self._utf8.reset()
+        self.rest = start < stop
+        if start < stop:
+            self._buffer, self._start, self._end = buffer, start, stop
+        else:
+            self._buffer, self._start, self._end = _NO_BUFFER, 0, 0
+            if len(buffer) == _BUFFER_SIZE:  # it did not grow
+                _spare.append(buffer)
 
     def _room_behind(self) -> memoryview:
         """Return the space behind what is at hand; the buffer grows where there is none."""
@@ -137,48 +184,6 @@ class FrameDecoder(Generic[_M]):
             grown[:size] = self._buffer
             self._buffer = memoryview(grown)
         return self._buffer[self._end :]
-
-    def _give_back(self) -> None:
-        """Part with the buffer: nothing is in it."""
-        buffer, self._buffer = self._buffer, _NO_BUFFER
-        self._start = self._end = 0
-        if len(buffer) == _BUFFER_SIZE:  # it did not grow
-            _spare.append(buffer)
-
-    def texts(self, into: list[_M]) -> bool:
-        """Append the texts that lie whole at hand, up to the first frame of any other kind: most of a stream.
-
-        Returns:
-            Whether anything is left, for :meth:`next` to look at.
-
-        Raises:
-            ProtocolViolation: As in :meth:`next`; what came before it has been appended.
-        """
-        buffer, start, stop = self._buffer, self._start, self._end
-        last = -1 if self._opcode or self._checked else stop - 4  # where a frame may begin; not inside another
-        text, most = self._text, self._max_message
-        try:
-            while start <= last:
-                kind, length = _two_words(buffer, start)
-                if kind == _LONG_TEXT:
-                    begin = start + 4
-                elif _WHOLE_TEXT <= kind < _LONG_TEXT:
-                    length, begin = kind & 0x7F, start + 2
-                else:
-                    break  # no text, or one of 64 KiB or more, or masked, or a part of one: next() looks closer
-                end = begin + length
-                if end > stop or length > most:
-                    break
-                into.append(text(buffer[begin:end]))
-                start = end
-        except UnicodeDecodeError as exc:
-            raise _not_utf8(exc) from None
-        if start < stop:
-            if start > self._start:
-                self._start, self._wanted = start, 0
-            return True
-        self._give_back()
-        return False
 
     def next(self) -> tuple[int, Any] | None:
         """Return the next whole message or the payload of a control frame, or ``None`` until more bytes have come.
@@ -198,8 +203,8 @@ class FrameDecoder(Generic[_M]):
             if end > self._end:
                 return None
             message = self._take(first, begin, end)
-            self._start = end
-            self._wanted = self._checked = 0
+            self._checked = 0
+            self._keep(self._buffer, end, self._end)
             if message is not None:
                 return message
 
