@@ -21,7 +21,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 from . import wire
@@ -131,6 +131,17 @@ class Line:
             raise ConnectionError("the client closed")
         return found
 
+    def drain(self) -> None:
+        """Take the frames that have come, without waiting.
+
+        Raises:
+            ConnectionError: The client is gone.
+        """
+        with contextlib.suppress(BlockingIOError):
+            self._fill()
+        while self._whole() is not None:
+            self.next()
+
     def _whole(self) -> tuple[int, int] | None:
         """Return where the next frame begins and ends, if it has come whole."""
         start, have = self._start, self._end - self._start
@@ -200,9 +211,8 @@ def echo(line: Line) -> None:
 
 def duplex(line: Line) -> None:
     """Send deltas in real time, and read what comes."""
-    _pacer.add(line)
-    while line.next():
-        pass
+    line.sock.setblocking(False)
+    _pacer.add(line).wait()
 
 
 def idle(line: Line) -> None:
@@ -211,26 +221,44 @@ def idle(line: Line) -> None:
         pass
 
 
+class _Lane(NamedTuple):
+    """A duplex session, ordered by when its next delta is due."""
+
+    due: float
+    number: int
+    line: Line
+    delta: bytearray
+    over: threading.Event
+
+
 class Pacer:
-    """One thread that sends each duplex session a delta every 100 ms, with the time of sending in it."""
+    """One thread that sends each duplex session a delta every 100 ms, with the time of sending in it.
+
+    What the client has sent meanwhile is read then, and not before: no thread sleeps until it comes. So a client pays
+    for its own work and the kernel's, and not for waking a server with each of its chunks.
+    """
 
     def __init__(self) -> None:
         # Guards _due; waited on while there is nothing to send.
         self._news = threading.Condition()
-        self._due: list[tuple[float, int, Line, bytearray]] = []
+        self._due: list[_Lane] = []
         self._numbers = itertools.count()
 
     def start(self) -> None:
         """Start the thread."""
         threading.Thread(target=self._run, name="pacer", daemon=True).start()
 
-    def add(self, line: Line) -> None:
-        """Send to *line* from now on, out of step with the others."""
-        number = next(self._numbers)
+    def add(self, line: Line) -> threading.Event:
+        """Serve *line*, whose socket does not block, out of step with the others; set the event when it has left."""
+        number, over = next(self._numbers), threading.Event()
         due = time.monotonic() + _BEAT * (1 + number * 0.618 % 1)
         delta = bytearray(wire.frame(wire.delta_event(wire.chunk(line.scenario.size, number), 0)))
+        self._put(_Lane(due, number, line, delta, over))
+        return over
+
+    def _put(self, lane: _Lane) -> None:
         with self._news:
-            heapq.heappush(self._due, (due, number, line, delta))
+            heapq.heappush(self._due, lane)
             self._news.notify()
 
     def _run(self) -> None:
@@ -238,14 +266,15 @@ class Pacer:
             with self._news:
                 while not self._due:
                     self._news.wait()
-                due, number, line, delta = heapq.heappop(self._due)
-            time.sleep(max(0.0, due - time.monotonic()))
+                lane = heapq.heappop(self._due)
+            time.sleep(max(0.0, lane.due - time.monotonic()))
             try:
-                line.sock.sendall(wire.stamped(delta))
-            except OSError:
-                continue  # it has left
-            with self._news:
-                heapq.heappush(self._due, (due + _BEAT, number, line, delta))
+                lane.line.sock.sendall(wire.stamped(lane.delta))
+                lane.line.drain()
+            except OSError:  # it has left, or reads nothing
+                lane.over.set()
+            else:
+                self._put(lane._replace(due=lane.due + _BEAT))
 
 
 _pacer = Pacer()
