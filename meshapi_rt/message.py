@@ -159,8 +159,9 @@ def _plain_texts(event: Mapping[str, Any]) -> str | None:
     return '{"' + '","'.join(map('":"'.join, event.items())) + '"}'
 
 
+_APPEND = b'{"event_id":"%b","type":"input_audio_buffer.append","audio":"%b"}'
+
+
 def encode_append(event_id: str, audio: bytes | memoryview) -> bytes:
     """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
-    name = b'","type":"input_audio_buffer.append","audio":"'
-    encode = chosen().encode_base64
-    return b"".join((b'{"event_id":"', event_id.encode(), name, encode(audio), b'"}'))
+    return _APPEND % (event_id.encode(), chosen().encode_base64(audio))

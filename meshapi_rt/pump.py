@@ -184,14 +184,20 @@ class Pump:
             self._leave(connection)
             return renewal
 
-    def _take_in(self, received: list[RealtimeMessage]) -> bool:
+    def _take_in(self, messages: list[RealtimeMessage]) -> bool:
         """Deliver what was received; tell whether the reader should pause. (Nothing of it stays here meanwhile.)"""
         if self._inbox.ended is not None:
             return False  # this side is closing: only the answer to that is waited for
-        messages = received if self._held is None else self._released() + received
+        if self._held is not None or (messages and messages[-1].error is not None):
+            messages = self._hold_back(messages)
+        return self._deliver(messages)
+
+    def _hold_back(self, received: list[RealtimeMessage]) -> list[RealtimeMessage]:
+        """Release what was held back, and hold back the last message where it may announce the end."""
+        messages = self._released() + received
         if received and messages[-1].error is not None and self._keeper.announces_end(messages[-1]):
             self._held = messages.pop()
-        return self._deliver(messages)
+        return messages
 
     def _leave(self, connection: Wire) -> None:
         """Take in what is still on its way on a healthy connection, then close it."""

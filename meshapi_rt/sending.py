@@ -191,7 +191,7 @@ class Sender:
         whole = pcm.as_bytes(audio)
         if not 0 < len(whole) <= _APPEND_BYTES:
             return self._send_pieces(whole, timeout)
-        wait = patience(timeout)
+        wait: Patience = timeout if type(timeout) is float and timeout >= 0.0 else patience(timeout)
         mark = None if self._hears is None else partial(self._hears, whole)
         ids: tuple[str, ...] = ()
         if self._binary_audio:

@@ -318,7 +318,7 @@ class Connection(Generic[_M]):
             TimedOut: A frame in progress, or the peer, did not let it through.
             NotSent: It was sent before, or the connection is over.
         """
-        self._outgoing.send(struct.pack("!H", code) + reason.encode(), wait, opcode=CLOSE)
+        self._outgoing.send_close(struct.pack("!H", code) + reason.encode(), wait)
 
     # -- the end ---
 

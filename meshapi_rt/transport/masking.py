@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -15,6 +14,7 @@ __all__ = ["FrameEncoder"]
 _PAYLOAD_AT = 16  # where the payload of a frame being made begins: behind the longest header, at a whole word
 _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next frame
 _KEYS_AT_ONCE = 64  # mask keys drawn from the system per call: each call gives up the GIL
+_keys_of = struct.Struct("4s" * _KEYS_AT_ONCE).unpack
 _xor = np.bitwise_xor
 
 
@@ -28,7 +28,7 @@ class FrameEncoder:
 
     def __init__(self) -> None:
         self._mask = chosen().mask
-        self._keys: Iterator[tuple[bytes]] = iter(())
+        self._keys: list[bytes] = []  # for the next frames
         self._length = self._opcode = -1  # of the last frame
         self._scratch = bytearray()
 
@@ -36,7 +36,10 @@ class FrameEncoder:
         """Return one final frame that carries *payload*; it may be overwritten by the next one."""
         if len(payload) != self._length or opcode != self._opcode:
             self._shape(opcode, len(payload))
-        (key,) = next(self._keys, None) or self._more_keys()
+        try:
+            key = self._keys.pop()
+        except IndexError:
+            key = self._more_keys()
         mask = self._mask
         if mask is not None:
             return self._header + key + mask(payload, key)
@@ -44,9 +47,10 @@ class FrameEncoder:
         _xor(self._words, self._key_word, self._words)
         return self._frame
 
-    def _more_keys(self) -> tuple[bytes]:
-        self._keys = struct.iter_unpack("4s", os.urandom(4 * _KEYS_AT_ONCE))
-        return next(self._keys)
+    def _more_keys(self) -> bytes:
+        """Draw keys; return one and keep the others."""
+        self._keys = list(_keys_of(os.urandom(4 * _KEYS_AT_ONCE)))
+        return self._keys.pop()
 
     def _shape(self, opcode: int, length: int) -> None:
         """Get ready for frames of that length."""

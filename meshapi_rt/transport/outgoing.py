@@ -81,7 +81,7 @@ class Outgoing:
     # -- whole messages, by whoever can wait ---
 
     def send(self, payload: bytes, wait: Patience, mark: Callable[[], None] | None = None, opcode: int = TEXT) -> None:
-        """Send one frame, whole: a message, or a close.
+        """Send one message, whole, as one frame.
 
         Args:
             payload: What it carries.
@@ -102,9 +102,6 @@ class Outgoing:
             if not self.clear:
                 wait = begun(wait)
                 self._make_way(opcode, wait)
-            if opcode == CLOSE:
-                self.close_sent = True
-                self.clear = False
             if mark is not None:
                 mark()
             frame = self._encoder.encode(opcode, payload)
@@ -125,6 +122,14 @@ class Outgoing:
             self._frame_lock.release()
         if not self.clear:
             self.flush()
+
+    def send_close(self, payload: bytes, wait: Wait) -> None:
+        """Send a close frame as :meth:`send` does; nothing follows it."""
+        self.send(payload, wait, self._closes, CLOSE)
+
+    def _closes(self) -> None:
+        self.close_sent = True
+        self.clear = False
 
     def _make_way(self, opcode: int, wait: Wait) -> None:
         """Send what goes first, and see whether anything may follow it."""
