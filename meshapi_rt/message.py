@@ -159,9 +159,10 @@ def _plain_texts(event: Mapping[str, Any]) -> str | None:
     return '{"' + '","'.join(map('":"'.join, event.items())) + '"}'
 
 
-_APPEND = b'{"event_id":"%b","type":"input_audio_buffer.append","audio":"%b"}'
+_BEFORE_ID, _BEFORE_AUDIO, _BEHIND = b'{"event_id":"', b'","type":"input_audio_buffer.append","audio":"', b'"}'
 
 
 def encode_append(event_id: str, audio: bytes | memoryview) -> bytes:
     """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
-    return _APPEND % (event_id.encode(), chosen().encode_base64(audio))
+    audio = chosen().encode_base64(audio)
+    return b"".join((_BEFORE_ID, event_id.encode(), _BEFORE_AUDIO, audio, _BEHIND))
