@@ -49,7 +49,12 @@ def plain_loads(text: str) -> Any:
         ValueError: It is no JSON, or holds an integer of more digits than Python takes.
         RecursionError: It is nested too deep.
     """
-    return _PLAIN_DECODER.decode(text)
+    try:
+        value, end = _PLAIN_DECODER.raw_decode(text)
+    except ValueError:
+        end = -1
+    # decode() begins and ends by a search for white space, which costs as much as a small text, and mostly finds none.
+    return value if end == len(text) else _PLAIN_DECODER.decode(text)
 
 
 def plain_decode_base64(text: Encoded) -> bytes:

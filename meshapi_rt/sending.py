@@ -144,8 +144,9 @@ class Sender:
             claim: The call whose the answer is; ``None`` for nobody's.
             only: A connection: it goes out on that one or not at all (``ConnectionLost``); ``None`` for whichever.
         """
-        wait = patience(wait)
-        self._check_open()
+        wait = wait if type(wait) is float and wait >= 0.0 else patience(wait)
+        if self._inbox.ended is not None:
+            self._check_open()
         wire = event_object(event, self._ids.next)
         kind: str = wire["type"]
         event_id: str = wire["event_id"]
