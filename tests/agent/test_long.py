@@ -116,7 +116,7 @@ def check(diary: Diary, stage: Stage, minutes: float, *, idle: bool = True) -> N
     ]
     print("\n" + "\n".join([*lines, *map(str, grown[:3])]))
     assert max(map(abs, diary.drift)) < 0.1
-    assert abs(late[0] - early[0]) < BLOCK
+    assert abs(late[0] - early[0]) < 1.5 * BLOCK  # both are whole blocks: one more or less is the moment of looking
     assert not idle or late[1] < early[1] + 0.03
     assert not idle or late[2] < early[2] + 0.02
     assert (diary.metrics.interruptions, diary.metrics.reconnects) == (0, 0)
