@@ -52,7 +52,7 @@ class Size(NamedTuple):
 
     Attributes:
         rounds: How often each client takes its turn.
-        long_rounds: The same for tasks that wait for real time.
+        long_rounds: The same for tasks that take long, or wait for real time.
         messages: What counts of messages are multiplied with.
         sessions: How many sessions are live at once, in turn.
         window: Seconds that live sessions are watched.
@@ -214,13 +214,18 @@ def tasks(size: Size) -> list[Task]:
             {"counts": down, "name": "tls"},
             tls=True,
         ),
-        Task("send", tuple(f"send_{ms}{form}" for ms in up for form in ("", "_array")), everyone, {"counts": up}),
+        Task(
+            "send",
+            tuple(f"send_{ms}{form}" for ms in up for form in ("", "_array")),
+            (*everyone, "bare core"),
+            {"counts": up},
+        ),
         Task("round_trip", ("trip_p50", "trip_p99"), everyone, {"count": size.count(4_000)}),
         *_live_tasks(size),
         Task(
             "idle", ("idle_memory", "idle_threads"), (*_OURS, "meshapi"), {"sessions": size.sessions[0], "settle": 0.3}
         ),
-        Task("import", ("import",), (*_OURS, "meshapi", "openai", "libraries"), {}),
+        Task("import", ("import",), (*_OURS, "meshapi", "openai", "libraries"), {}, long=True),
         Task(
             "pcm",
             tuple(f"pcm_{name}" for name in _PCM),
@@ -233,11 +238,11 @@ def tasks(size: Size) -> list[Task]:
 
 
 def _live_tasks(size: Size) -> list[Task]:
-    clients = (*_OURS, "meshapi", "pumped", "bare")
+    sdks = (*_OURS, "meshapi")
     work = []
     for sessions in size.sessions:
         options = {"sessions": sessions, "settle": size.settle, "window": size.window}
         quiet = tuple(f"live_{sessions}_{what}" for what in ("cpu", "p99", "memory"))
-        work.append(Task("duplex", quiet, clients, options, long=True))
-        work.append(Task("duplex", (f"busy_{sessions}_p99",), clients, {**options, "busy": True}, long=True))
+        work.append(Task("duplex", quiet, (*sdks, "pumped", "pumped core", "bare"), options, long=True))
+        work.append(Task("duplex", (f"busy_{sessions}_p99",), sdks, {**options, "busy": True}, long=True))
     return work
