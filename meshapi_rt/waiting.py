@@ -93,7 +93,7 @@ Patience: TypeAlias = "Wait | float | None"
 
 
 def patience(given: Patience) -> Patience:
-    """Check seconds that a caller gave. (A float that is not negative needs no check: who is in a hurry looks first.)"""
+    """Check seconds that a caller gave. (A float of 0 or more needs no check: who is in a hurry looks first.)"""
     return given if isinstance(given, Wait) else seconds("timeout", given)
 
 

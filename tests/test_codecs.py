@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -85,6 +85,19 @@ def same(one: Any, other: Any) -> bool:
 def test_json_at_its_edges(text: str) -> None:
     """Huge integers, half surrogates, NaN, depth: both take it with the same value, or both refuse it."""
     assert same(list(outcome(codecs.chosen().loads, text)), list(outcome(codecs.plain_loads, text)))
+
+
+@pytest.mark.parametrize("text", EDGES, ids=lambda text: repr(text)[:24])
+@pytest.mark.parametrize("around", ["{}", " {}", "{}\n", "\r\n\t{} ", "{}{}", "\ufeff{}", "{} x", "\u2028{}"])
+def test_json_beside_the_standard_library(text: str, around: str) -> None:
+    """White space around a text is nothing, and anything else is too much."""
+
+    def refuse(_: str) -> NoReturn:
+        raise ValueError
+
+    given = around.replace("{}", text)
+    expected = outcome(lambda given: json.loads(given, parse_constant=refuse), given)
+    assert same(list(outcome(codecs.plain_loads, given)), list(expected))
 
 
 @pytest.mark.parametrize("text", BASE64, ids=lambda text: repr(text)[:24])

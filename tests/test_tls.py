@@ -23,7 +23,9 @@ import pytest
 import trustme
 
 from meshapi_rt import ConnectError, ConnectionLost, MeshAPI, RealtimeSession, SessionClosed
+from meshapi_rt.transport.channel import TLSChannel
 from meshapi_rt.transport.opening import default_context
+from meshapi_rt.waiting import Deadline
 
 from .conftest import TOKEN, client_of
 from .flooder import VERSIONS, chunk_of, expected
@@ -224,6 +226,34 @@ def test_both_directions_for_long(authority: trustme.CA, tmp_path: Path, spy: ty
     took = flood(authority, tmp_path, version, 30)
     assert spy.overlaps == 0
     assert took[len(took) * 99 // 100] < 0.05
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_bytes_that_found_no_room_are_not_forgotten(authority: trustme.CA, version: str) -> None:
+    """OpenSSL holds them where no poll sees them, so a read that filled its view has not taken everything."""
+    ours_end, theirs = socket.socketpair()
+    server, client = serving(authority.issue_cert("localhost")), trusting(authority)
+    server.minimum_version = server.maximum_version = VERSIONS[version]
+    lines: list[ssl.SSLSocket] = []
+    accepting, raised = in_thread(lambda: lines.append(server.wrap_socket(theirs, server_side=True)))
+    channel = TLSChannel(client.wrap_socket(ours_end, server_hostname="localhost"))
+    accepting.join(LIMIT)
+    assert not raised
+
+    def read(room: int) -> int:
+        view, deadline = memoryview(bytearray(room)), Deadline(LIMIT)
+        while (got := channel.read_into(view)) is None and deadline.left():
+            channel.reading.wait(deadline.left())
+        assert got is not None
+        return got
+
+    with lines[0] as line:
+        line.sendall(b"x" * 10)
+        assert (read(100), channel.drained) == (10, True)
+        line.sendall(b"y" * 1000)
+        assert (read(400), channel.drained) == (400, False)
+        assert (read(1000), channel.drained) == (600, True)
+        channel.close()
 
 
 # -- certificates ---

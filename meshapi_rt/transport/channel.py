@@ -166,7 +166,7 @@ class TLSChannel(Channel):
         """Receive what is there: whole TLS records (16 KiB at most each) until the view is full or none is left."""
         if self._read_error is not None:
             raise self._read_error
-        total = 0
+        total, self.drained = 0, False
         while total < len(view):
             try:
                 got = self._read_record(view[total:])
