@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from .codecs import chosen
+from .codecs import QuickBase64, chosen, plain_decode_base64
 from .errors import RealtimeError
 from .message import RealtimeMessage
 from .retired import AUDIO_DELTAS
@@ -29,14 +29,14 @@ _LONGEST_ID = 100  # characters of an event id that it is looked for in
 
 # What an audio event is known by that is like the last one: in how many bytes its audio begins at the most; the bytes
 # before its id, between that and the audio, and behind it; their three lengths; what decodes it; and what it says.
-_Like: TypeAlias = tuple[int, bytes, bytes, bytes, int, int, int, Callable[["Received"], bytes], dict[str, Any]]
+_Like: TypeAlias = tuple[int, bytes, bytes, bytes, int, int, int, QuickBase64, dict[str, Any]]
 
 
 def _unchanged(text: str) -> str:
     return text
 
 
-_NOTHING_YET: _Like = (sys.maxsize, b"", b"", b"", 0, 0, 0, bytes, {})
+_NOTHING_YET: _Like = (sys.maxsize, b"", b"", b"", 0, 0, 0, plain_decode_base64, {})
 
 
 class Decoder:
@@ -80,7 +80,7 @@ class Decoder:
             return self._of(payload, size)
         try:
             event_id = head[at:stop].decode("ascii")
-            audio = decode(payload[start:end])
+            audio = decode(payload[start:end], None, True)
         except ValueError:
             return self._of(payload, size)
         if len(audio) % 3 or not event_id.isidentifier() or start > end:
