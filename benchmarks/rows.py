@@ -159,6 +159,7 @@ def _live_rows() -> list[Row]:
             ),
             Row(f"live_{sessions}_p99", late, "ms", False, (Goal("meshapi"),)),
             Row(f"busy_{sessions}_p99", f"{late} beside a busy thread", "ms", False, (Goal("meshapi", 1.0, 1.0),)),
+            Row(f"busy_{sessions}_sent", "what they sent meanwhile", "% of real time", True, (Goal("meshapi"),)),
         ]
     return rows
 
@@ -244,5 +245,6 @@ def _live_tasks(size: Size) -> list[Task]:
         options = {"sessions": sessions, "settle": size.settle, "window": size.window}
         quiet = tuple(f"live_{sessions}_{what}" for what in ("cpu", "p99", "memory"))
         work.append(Task("duplex", quiet, (*sdks, "pumped", "pumped core", "bare"), options, long=True))
-        work.append(Task("duplex", (f"busy_{sessions}_p99",), sdks, {**options, "busy": True}, long=True))
+        beside = tuple(f"busy_{sessions}_{what}" for what in ("p99", "sent"))
+        work.append(Task("duplex", beside, sdks, {**options, "busy": True}, long=True))
     return work
