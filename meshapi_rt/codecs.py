@@ -174,8 +174,8 @@ _PURE = os.environ.get("MESHAPI_RT_PURE", "0") not in ("", "0")
 class Codecs:
     """What is used: see :func:`plain_loads`, :func:`plain_decode_base64` and :func:`plain_encode_base64`.
 
-    ``quick_base64`` decodes as well. It is called with ``None, True`` behind the text, for arguments by name take it as
-    long again as 20 ms of audio; and it may refuse what is valid. ``mask`` XORs bytes with a key
+    ``quick_base64`` decodes as well. It is called with ``None, True`` behind the text, which takes 0.6 µs less than a
+    partial function with names does; and it may refuse what is valid. ``mask`` XORs bytes with a key
     of four, over and over (RFC 6455 5.3); ``None`` where nothing does that better than numpy.
     """
 
