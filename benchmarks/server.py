@@ -1,7 +1,7 @@
 """A server that costs as little as possible, in a process of its own: ``python -m benchmarks.server``.
 
 It prints the ports of its plain and its TLS listener as JSON and serves until its standard input ends. One thread
-per connection over blocking sockets; floods are prebuilt frames in blocks of a megabyte.
+per connection over blocking sockets, but one for all live sessions; floods are prebuilt frames in blocks of a megabyte.
 """
 
 from __future__ import annotations
