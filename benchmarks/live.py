@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import wire
 from .clients import Talk, connect
 from .wire import Scenario
 
-__all__ = ["duplex", "idle"]
+__all__ = ["Duplex", "idle"]
 
 _UP = 960  # bytes: 20 ms of audio go up at a time,
 _DOWN = 4800  # and 100 ms come down
 _BEAT = 0.02  # seconds between the chunks of a session
 _GROUPS = 10  # sessions send in so many groups, one after the other within a beat
+_PATIENCE = 10  # seconds for the rest of a turn
 _ENOUGH = 0.97  # of the messages that real time asks for; a process that manages less has no figure
 
 
@@ -26,20 +29,37 @@ class FellBehind(Exception):
 
 
 class _Ear:
-    """Hears the deltas of one session on a thread of its own, as a user would."""
+    """Hears the deltas of one session on a thread of its own, as a user would.
+
+    Attributes:
+        late: Nanoseconds from the server's send to here, of each delta while *counting*.
+        counting: Whether they are noted.
+        missing: Deltas that are still to come.
+        complete: All have come.
+    """
 
     def __init__(self, talk: Talk, size: int) -> None:
         self._size = size
-        self.late: list[int] = []  # nanoseconds from the server's send to here
+        self.late: list[int] = []
         self.counting = False
+        self.missing = 0
+        self.complete = threading.Event()
         self.wrong = 0
         threading.Thread(target=talk.listen, args=(self._heard,), daemon=True).start()
+
+    def expect(self, number: int) -> None:
+        self.late = []
+        self.missing = number
+        self.complete.clear()
 
     def _heard(self, event_id: str, size: int) -> None:
         now = time.monotonic_ns()
         self.wrong += size != self._size
         if self.counting:
             self.late.append(now - wire.sent_at(event_id))
+        self.missing -= 1
+        if not self.missing:
+            self.complete.set()
 
 
 class _Mouth:
@@ -104,62 +124,94 @@ def _warm_up(client: str, url: str) -> None:
     talk.close()
 
 
-def duplex(
-    client: str, url: str, *, sessions: int, settle: float, window: float, busy: bool = False
-) -> dict[str, float]:
-    """CPU, lateness and memory of sessions that send and receive at real time, all open before the window.
+class Duplex:
+    """Sessions of one client that send and receive at real time while it is their turn, and are quiet between turns.
 
     Beside a *busy* thread nobody has to keep up with what is to be sent: how much of it went out is a figure, too.
+
+    Args:
+        client: Whose.
+        url: Of the server.
+        sessions: How many; all are open before the first turn.
+        settle: Seconds at the beginning of a turn that are not counted.
+        window: Seconds that are.
+        busy: Compute on another thread meanwhile.
     """
-    _warm_up(client, url)
-    before = _memory()
-    talks = [connect(client, url, Scenario("duplex", _DOWN)) for _ in range(sessions)]
-    ears = [_Ear(talk, _DOWN) for talk in talks]
-    # Where another thread computes, one sender could not keep up: each time it gives up the GIL it waits for 5 ms.
-    mouths = [_Mouth([talk], at * _BEAT / sessions) for at, talk in enumerate(talks)] if busy else [_Mouth(talks)]
-    for mouth in mouths:
-        mouth.start()
-    computing = _Busy() if busy else None
-    time.sleep(settle)
-    sent, began, cpu = _sent(mouths), time.monotonic(), time.process_time()
-    for ear in ears:
-        ear.counting = True
-    time.sleep(window)
-    cpu, took, sent = time.process_time() - cpu, time.monotonic() - began, _sent(mouths) - sent
-    for ear in ears:
-        ear.counting = False
-    late = np.concatenate([np.array(ear.late) for ear in ears]) / 1e6
-    share = sent / (sessions * took / _BEAT)
-    _check(ears, len(late), sessions * took)
-    if share < _ENOUGH and not busy:
-        raise FellBehind(f"{share:.0%} of the chunks were sent in time")
-    if computing is not None:
-        computing.stop()
-    held = _memory() - before
-    for mouth in mouths:
-        mouth.stop()
-    for talk in talks:
-        talk.close()
-    name = f"busy_{sessions}" if busy else f"live_{sessions}"
-    return {
-        f"{name}_cpu": 100 * cpu / took,
-        f"{name}_p50": float(np.percentile(late, 50)),
-        f"{name}_p99": float(np.percentile(late, 99)),
-        f"{name}_memory": held / sessions / 1024,
-        f"{name}_sent": 100 * share,
-    }
+
+    def __init__(
+        self, client: str, url: str, *, sessions: int, settle: float, window: float, busy: bool = False
+    ) -> None:
+        _warm_up(client, url)
+        self._name = f"busy_{sessions}" if busy else f"live_{sessions}"
+        self._settle, self._window, self._busy = settle, window, busy
+        self._deltas = math.ceil((settle + window) * 10) + 3  # some more: a turn begins and ends with all of them
+        self._before = _memory()
+        self._talks = [connect(client, url, Scenario("duplex", _DOWN, self._deltas)) for _ in range(sessions)]
+        self._ears = [_Ear(talk, _DOWN) for talk in self._talks]
+
+    def __call__(self) -> dict[str, float]:
+        """Take a turn: CPU, lateness and memory."""
+        for talk, ear in zip(self._talks, self._ears, strict=True):
+            ear.expect(self._deltas)
+            talk.start()
+        mouths = self._mouths()
+        for mouth in mouths:
+            mouth.start()
+        computing = _Busy() if self._busy else None
+        time.sleep(self._settle)
+        cpu, took, sent = self._watch(mouths)
+        if computing is not None:
+            computing.stop()
+        for mouth in mouths:
+            mouth.stop()
+        share = sent / (len(self._talks) * took / _BEAT)
+        late = self._late(took)
+        if share < _ENOUGH and not self._busy:
+            raise FellBehind(f"{share:.0%} of the chunks were sent in time")
+        return {
+            f"{self._name}_cpu": 100 * cpu / took,
+            f"{self._name}_p50": float(np.percentile(late, 50)),
+            f"{self._name}_p99": float(np.percentile(late, 99)),
+            f"{self._name}_memory": (_memory() - self._before) / len(self._talks) / 1024,
+            f"{self._name}_sent": 100 * share,
+        }
+
+    def _mouths(self) -> list[_Mouth]:
+        """Return who sends. Where another thread computes, one could not keep up: for each send it waits 5 ms."""
+        if not self._busy:
+            return [_Mouth(self._talks)]
+        return [_Mouth([talk], at * _BEAT / len(self._talks)) for at, talk in enumerate(self._talks)]
+
+    def _watch(self, mouths: list[_Mouth]) -> tuple[float, float, int]:
+        """Open the window; return seconds of CPU, seconds, and chunks that were sent."""
+        sent, began, cpu = _sent(mouths), time.monotonic(), time.process_time()
+        self._count(True)
+        time.sleep(self._window)
+        cpu, took, sent = time.process_time() - cpu, time.monotonic() - began, _sent(mouths) - sent
+        self._count(False)
+        return cpu, took, sent
+
+    def _count(self, counting: bool) -> None:
+        for ear in self._ears:
+            ear.counting = counting
+
+    def _late(self, took: float) -> NDArray[np.float64]:
+        """Wait for the rest of what is to come, and check it; return how late each delta of the window was, in ms."""
+        until = time.monotonic() + _PATIENCE
+        missing = sum(ear.missing for ear in self._ears if not ear.complete.wait(max(0.0, until - time.monotonic())))
+        if missing:
+            raise FellBehind(f"{missing} deltas did not come")
+        if any(ear.wrong for ear in self._ears):
+            raise FellBehind("deltas had other sizes than they were sent with")
+        late = np.concatenate([np.array(ear.late, np.int64) for ear in self._ears]) / 1e6
+        wanted = len(self._ears) * (took * 10 - 1)  # each may be short of one that falls on the edge of the window
+        if len(late) < _ENOUGH * wanted:
+            raise FellBehind(f"{len(late)} of {wanted:.0f} deltas were heard in time")
+        return late
 
 
 def _sent(mouths: list[_Mouth]) -> int:
     return sum(mouth.sent for mouth in mouths)
-
-
-def _check(ears: list[_Ear], heard: int, session_seconds: float) -> None:
-    wanted = session_seconds * 10 - len(ears)  # each may be short of one that falls on the edge of the window
-    if any(ear.wrong for ear in ears):
-        raise FellBehind("deltas had other sizes than they were sent with")
-    if heard < _ENOUGH * wanted:
-        raise FellBehind(f"{heard} of {wanted:.0f} deltas were heard in time")
 
 
 def idle(client: str, url: str, sessions: int, settle: float) -> dict[str, float]:

@@ -57,6 +57,7 @@ class Size(NamedTuple):
         sessions: How many sessions are live at once, in turn.
         window: Seconds that live sessions are watched.
         settle: Seconds before that.
+        turns: How many short turns each client takes in a round, where a turn can be short.
     """
 
     rounds: int
@@ -65,6 +66,7 @@ class Size(NamedTuple):
     sessions: tuple[int, ...]
     window: float
     settle: float
+    turns: int
 
     def count(self, messages: int) -> int:
         """Return so many messages, in proportion."""
@@ -81,6 +83,7 @@ class Task(NamedTuple):
         options: For the function.
         tls: Whether the server's TLS listener is used.
         long: Whether it takes ``long_rounds``.
+        turns: How many each client takes in a round, in alternation; the figure of the round is their median.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Task(NamedTuple):
     options: dict[str, Any]
     tls: bool = False
     long: bool = False
+    turns: int = 1
 
 
 def _receive_rows() -> list[Row]:
@@ -202,26 +206,28 @@ ROWS: tuple[Row, ...] = (
 
 def tasks(size: Size) -> list[Task]:
     """Return all the work, sized."""
-    down = {"20": size.count(20_000), "100": size.count(10_000), "400": size.count(4_000)}
-    up = {"20": size.count(8_000), "100": size.count(4_000)}
+    down = {"20": size.count(8_000), "100": size.count(4_000), "400": size.count(2_000)}
+    up = {"20": size.count(4_000), "100": size.count(2_000)}
     everyone = (*_OURS, "meshapi", "openai", "naive", "pumped", "bare", "raw")
     sizes = tuple(f"_{ms}" for ms in down)
     return [
-        Task("receive", tuple(f"receive{ms}" for ms in sizes), everyone, {"counts": down}),
+        Task("receive", tuple(f"receive{ms}" for ms in sizes), everyone, {"counts": down}, turns=size.turns),
         Task(
             "receive",
             tuple(f"tls{ms}" for ms in sizes),
             (*_OURS, "meshapi", "pumped", "bare", "raw"),
             {"counts": down, "name": "tls"},
             tls=True,
+            turns=size.turns,
         ),
         Task(
             "send",
             tuple(f"send_{ms}{form}" for ms in up for form in ("", "_array")),
             (*everyone, "bare core"),
             {"counts": up},
+            turns=size.turns,
         ),
-        Task("round_trip", ("trip_p50", "trip_p99"), everyone, {"count": size.count(4_000)}),
+        Task("round_trip", ("trip_p50", "trip_p99"), everyone, {"count": size.count(2_000)}, turns=size.turns),
         *_live_tasks(size),
         Task(
             "idle", ("idle_memory", "idle_threads"), (*_OURS, "meshapi"), {"sessions": size.sessions[0], "settle": 0.3}
@@ -244,7 +250,8 @@ def _live_tasks(size: Size) -> list[Task]:
     for sessions in size.sessions:
         options = {"sessions": sessions, "settle": size.settle, "window": size.window}
         quiet = tuple(f"live_{sessions}_{what}" for what in ("cpu", "p99", "memory"))
-        work.append(Task("duplex", quiet, (*sdks, "pumped", "pumped core", "bare"), options, long=True))
+        everyone = (*sdks, "pumped", "pumped core", "bare")
+        work.append(Task("duplex", quiet, everyone, options, long=True, turns=size.turns))
         beside = tuple(f"busy_{sessions}_{what}" for what in ("p99", "sent"))
-        work.append(Task("duplex", beside, sdks, {**options, "busy": True}, long=True))
+        work.append(Task("duplex", beside, sdks, {**options, "busy": True}, long=True, turns=size.turns))
     return work

@@ -1,4 +1,4 @@
-"""Runs tasks: one server, a fresh process for each turn, the clients' turns interleaved over rounds."""
+"""Runs tasks: one server; in each round a fresh process for each client; their turns interleaved."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 from meshapi_rt import codecs
 
+from .process import ROOT, TurnFailed, Worker, python
 from .rows import CORE, SPEED, Goal, Row, Task
 
-__all__ = ["Comparison", "Ports", "Samples", "available", "compare", "environment", "python", "run", "server", "turn"]
+__all__ = ["Comparison", "Ports", "Samples", "available", "compare", "environment", "run", "server", "turn"]
 
 Samples = dict[str, dict[str, list[float]]]
 """Figures by row, client and round."""
-_PATIENCE = 300  # seconds for one turn
 _IMPORTS = {
     SPEED: "import meshapi_rt",
     CORE: "import meshapi_rt",
@@ -33,7 +33,6 @@ _IMPORTS = {
     "libraries": "import attr, attrs, websocket",
 }
 _IMPORT_REPEATS = 3
-_ROOT = Path(__file__).parent.parent
 
 
 class Ports(NamedTuple):
@@ -69,7 +68,7 @@ def server() -> Iterator[Ports]:
         authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(theirs))
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "benchmarks.server", str(theirs)],
-            cwd=_ROOT,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -99,32 +98,42 @@ def run(
             names = [name for name in task.clients if name in clients]
             for number in range(rounds(task)):
                 tell(f"{task.name}{' over TLS' if task.tls else ''}: round {number + 1} of {rounds(task)}")
-                first = number % len(names)
-                for name in names[first:] + names[:first]:
-                    try:
-                        figures = _turn(task, name, ports)
-                    except (subprocess.SubprocessError, ValueError) as exc:
-                        failures.append(f"{task.name}, {name}: {_why(exc)}")
-                        figures = {}
-                    for row in task.rows:
-                        samples[row][name].append(figures.get(row, float("nan")))
+                figures, failed = _round(task, names, number, ports)
+                failures += [f"{task.name}, {failure}" for failure in failed]
+                for row in task.rows:
+                    for name in names:
+                        samples[row][name].append(figures.get(name, {}).get(row, float("nan")))
     return samples, failures
 
 
-def _why(exc: Exception) -> str:
-    stderr = getattr(exc, "stderr", None)
-    return str(stderr).strip().rsplit("\n", maxsplit=1)[-1] if stderr else str(exc)
-
-
-def _turn(task: Task, name: str, ports: Ports) -> dict[str, float]:
-    """Let one client do one task in a fresh process."""
-    env = environment(name, ports)
+def _round(
+    task: Task, names: Sequence[str], number: int, ports: Ports
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Let every client take its turns, each in a fresh process; return their figures by client, and what failed."""
     if task.name == "import":
-        return {"import": statistics.median(_import(_IMPORTS[name], env) for _ in range(_IMPORT_REPEATS))}
-    figures: list[dict[str, float]] = json.loads(
-        python(["-m", "benchmarks.worker", json.dumps([turn(task, name, ports)])], env)
-    )
-    return figures[0]
+        return {name: _imports(name, environment(name, ports)) for name in _turned(names, number)}, []
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    failed: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(environment(name, ports))) for name in names}
+        for more in range(task.turns):
+            for name in _turned(names, number + more):
+                if name not in failed:
+                    try:
+                        taken[name].append(workers[name].turn(turn(task, name, ports)))
+                    except TurnFailed as exc:
+                        failed[name] = str(exc)
+    figures = {name: _typical(of_turns) for name, of_turns in taken.items() if name not in failed}
+    return figures, [f"{name}: {why}" for name, why in failed.items()]
+
+
+def _turned(names: Sequence[str], by: int) -> list[str]:
+    first = by % len(names)
+    return [*names[first:], *names[:first]]
+
+
+def _typical(turns: list[dict[str, float]]) -> dict[str, float]:
+    return {row: statistics.median(figures[row] for figures in turns) for row in turns[0]}
 
 
 def environment(name: str, ports: Ports) -> dict[str, str]:
@@ -157,18 +166,9 @@ def _tenth(value: Any) -> Any:
     return max(10, value // 10) if isinstance(value, int) else value
 
 
-def _import(statement: str, env: dict[str, str]) -> float:
-    code = f"import numpy, time; t = time.perf_counter(); {statement}; print(1000 * (time.perf_counter() - t))"
-    return float(python(["-c", code], env))
-
-
-def python(arguments: list[str], env: dict[str, str], patience: float = _PATIENCE) -> str:
-    """Run this Python, for so many seconds at most; return what it printed."""
-    command = [sys.executable, *arguments]
-    done = subprocess.run(  # noqa: S603
-        command, cwd=_ROOT, env=env, capture_output=True, text=True, timeout=patience, check=True
-    )
-    return done.stdout
+def _imports(name: str, env: dict[str, str]) -> dict[str, float]:
+    code = f"import numpy, time; t = time.perf_counter(); {_IMPORTS[name]}; print(1000 * (time.perf_counter() - t))"
+    return {"import": statistics.median(float(python(["-c", code], env)) for _ in range(_IMPORT_REPEATS))}
 
 
 class Comparison(NamedTuple):

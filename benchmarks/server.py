@@ -28,11 +28,12 @@ from . import wire
 from .wire import Frame, Scenario
 
 _BLOCK = 1024 * 1024  # bytes per sendall, about
-_CLOSE = 8
+_TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _PAGE = 4096
 _PATIENT = 64 * 1024  # bytes that wait before a thread that takes many frames looks at them
 _BESIDE_AUDIO = 300  # bytes of an append event and its frame, beside the audio, at most
 _BEAT = 0.1  # seconds between the deltas of a duplex session
+_LEAST_AUDIO = 200  # bytes of an event with audio, at least
 
 
 class Line:
@@ -117,30 +118,41 @@ class Line:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, waiting)
 
     def next(self) -> Frame:
-        """Return the next data frame; a close frame is answered.
+        """Return the next data frame.
 
         Raises:
             ConnectionError: The client is gone.
         """
-        while (place := self._whole()) is None:
-            self._fill()
+        while True:
+            while (place := self._whole()) is None:
+                self._fill()
+            if (found := self._data(place)) is not None:
+                return found
+
+    def _data(self, place: tuple[int, int]) -> Frame | None:
+        """Take the frame in a place: return one of data, answer any other."""
         self._start = place[1]
         found = self.frame(*place)
         if found.opcode == _CLOSE:
             self.sock.sendall(wire.frame(found.payload[:2], _CLOSE))
             raise ConnectionError("the client closed")
-        return found
+        if found.opcode == _PING:
+            self.sock.sendall(wire.frame(found.payload, _PONG))
+        return found if found.opcode == _TEXT else None
 
-    def drain(self) -> None:
-        """Take the frames that have come, without waiting.
+    def drain(self) -> bool:
+        """Take the frames that have come, without waiting; tell whether one of them was too small to be audio.
 
         Raises:
             ConnectionError: The client is gone.
         """
         with contextlib.suppress(BlockingIOError):
             self._fill()
-        while self._whole() is not None:
-            self.next()
+        small = False
+        while (place := self._whole()) is not None:
+            data = self._data(place)
+            small |= data is not None and len(data.masked) < _LEAST_AUDIO
+        return small
 
     def _whole(self) -> tuple[int, int] | None:
         """Return where the next frame begins and ends, if it has come whole."""
@@ -210,7 +222,7 @@ def echo(line: Line) -> None:
 
 
 def duplex(line: Line) -> None:
-    """Send deltas in real time, and read what comes."""
+    """Read what comes; after an event that is no audio, send deltas in real time; again and again."""
     line.sock.setblocking(False)
     _pacer.add(line).wait()
 
@@ -222,13 +234,14 @@ def idle(line: Line) -> None:
 
 
 class _Lane(NamedTuple):
-    """A duplex session, ordered by when its next delta is due."""
+    """A duplex session, ordered by when it is looked after next; *left* deltas are to be sent before it is quiet."""
 
     due: float
     number: int
     line: Line
     delta: bytearray
     over: threading.Event
+    left: int = 0
 
 
 class Pacer:
@@ -268,13 +281,17 @@ class Pacer:
                     self._news.wait()
                 lane = heapq.heappop(self._due)
             time.sleep(max(0.0, lane.due - time.monotonic()))
+            left = lane.left
             try:
-                lane.line.sock.sendall(wire.stamped(lane.delta))
-                lane.line.drain()
+                if left:
+                    lane.line.sock.sendall(wire.stamped(lane.delta))
+                    left -= 1
+                if lane.line.drain():
+                    left = lane.line.scenario.number
             except OSError:  # it has left, or reads nothing
                 lane.over.set()
             else:
-                self._put(lane._replace(due=lane.due + _BEAT))
+                self._put(lane._replace(due=lane.due + _BEAT, left=left))
 
 
 _pacer = Pacer()

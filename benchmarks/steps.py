@@ -125,7 +125,8 @@ def listen(client: str, url: str) -> list[Count]:
     reader, listener = Steps(), Steps()
     heard: list[int] = []
     with _traced_threads(reader):
-        talk = connect(client, url, Scenario("duplex", _DOWN))
+        talk = connect(client, url, Scenario("duplex", _DOWN, 1_000_000))
+    talk.start()
     threading.Thread(target=_hear, args=(talk, listener, heard), daemon=True).start()
     time.sleep(1.0)
     begun = len(heard)

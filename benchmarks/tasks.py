@@ -6,6 +6,7 @@ has no speed.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 import zlib
@@ -16,10 +17,10 @@ import numpy as np
 
 from . import wire
 from .clients import connect
-from .live import duplex, idle
+from .live import Duplex, idle
 from .wire import Scenario
 
-__all__ = ["TASKS", "WrongBytes"]
+__all__ = ["TASKS", "Work", "WrongBytes"]
 
 _WARM_UP = 200  # messages in a session of their own: some clients build their models on first use
 _CHUNK_20_MS = 960  # bytes
@@ -189,13 +190,22 @@ def _helpers(seconds: float, *, ours: bool) -> dict[str, Callable[[], Any]]:
     }
 
 
-TASKS: dict[str, Callable[..., dict[str, float]]] = {
-    "receive": receive,
-    "send": send,
-    "round_trip": round_trip,
-    "linear": linear,
-    "flat": flat,
-    "pcm": pcm,
-    "duplex": duplex,
-    "idle": idle,
+Work = Callable[[], dict[str, float]]
+"""One turn of a task; it can be taken again."""
+
+
+def _anew(task: Callable[..., dict[str, float]]) -> Callable[..., Work]:
+    """Do everything once more in every turn."""
+    return functools.partial(functools.partial, task)
+
+
+TASKS: dict[str, Callable[..., Work]] = {
+    "receive": _anew(receive),
+    "send": _anew(send),
+    "round_trip": _anew(round_trip),
+    "linear": _anew(linear),
+    "flat": _anew(flat),
+    "pcm": _anew(pcm),
+    "duplex": Duplex,
+    "idle": _anew(idle),
 }

@@ -45,8 +45,8 @@ class Scenario(NamedTuple):
 
     Attributes:
         kind: ``flood`` sends audio deltas as fast as it can; ``collect`` checks audio appended by the client;
-            ``echo`` answers each event with a small one; ``duplex`` sends a delta every 100 ms and counts what
-            comes; ``idle`` says hello.
+            ``echo`` answers each event with a small one; ``duplex`` takes audio in and, after any other event,
+            sends deltas, one every 100 ms; ``idle`` says hello.
         size: Bytes of audio per delta or chunk.
         number: Of deltas or chunks.
     """

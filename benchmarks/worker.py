@@ -1,7 +1,8 @@
-"""Turns of one client in a fresh process: ``python -m benchmarks.worker '<JSON>'``.
+"""A fresh process in which one client takes its turns: ``python -m benchmarks.worker``.
 
-The argument is a list of turns, each an object with ``task``, ``client``, ``url`` and ``options``; the answer is a
-list of their figures. A benchmark gives one turn to a process; a test that wants no figures gives many.
+Each line of standard input asks for a turn: an object with ``task``, ``client``, ``url`` and ``options``. The answer
+is a line with its figures. The same line again is another turn of the same work, whose sessions may have stayed open.
+A benchmark gives one kind of turn to a process; a test that wants no figures gives many.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import json
 import sys
 
-from .tasks import TASKS
+from .tasks import TASKS, Work
 
 
 def main() -> None:
-    """Run what the argument says."""
-    turns = json.loads(sys.argv[1])
-    print(json.dumps([TASKS[turn["task"]](turn["client"], turn["url"], **turn["options"]) for turn in turns]))
+    """Take turns until standard input ends."""
+    begun: dict[str, Work] = {}
+    for line in sys.stdin:
+        if line not in begun:
+            asked = json.loads(line)
+            begun[line] = TASKS[asked["task"]](asked["client"], asked["url"], **asked["options"])
+        print(json.dumps(begun[line]()), flush=True)
 
 
 if __name__ == "__main__":

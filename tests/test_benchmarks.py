@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,9 @@ pytest.importorskip("trustme")
 pytest.importorskip("psutil")
 
 from benchmarks.__main__ import FULL, SMOKE, arguments, main
+from benchmarks.process import Stuck, TurnFailed, Worker, python
 from benchmarks.rows import CORE, ROWS, SPEED, Goal, Row, tasks
-from benchmarks.run import Ports, available, compare, environment, python, server, turn
+from benchmarks.run import Ports, available, compare, environment, server, turn
 
 STEPS = [("send", "caller"), ("trip", "caller"), ("trip", "reader"), ("listen", "reader"), ("listen", "listener")]
 CLIENTS = (SPEED, CORE, "meshapi", "openai", "naive", "pumped", "pumped core", "bare", "bare core", "raw", "numpy")
@@ -35,17 +35,26 @@ def test_every_task_runs(client: str, ports: Ports) -> None:
         pytest.skip(f"{client} is not installed")
     work = [task for task in tasks(SMOKE) if client in task.clients and task.name != "import"]
 
-    asked = json.dumps([turn(task, client, ports) for task in work])
-    try:
-        answer = json.loads(python(["-m", "benchmarks.worker", asked], environment(client, ports), patience=45))
-    except subprocess.TimeoutExpired:
-        if client in (SPEED, CORE):
-            raise
-        pytest.skip(f"{client} hangs now and then, where it reads and writes one TLS connection on two threads")
+    with Worker(environment(client, ports), patience=45) as worker:
+        for task in [one for one in work for _ in range(one.turns)]:
+            try:
+                figures = worker.turn(turn(task, client, ports))
+            except Stuck:
+                if client in (SPEED, CORE):
+                    raise
+                pytest.skip(f"{client} hangs now and then, where it reads and writes one TLS connection on two threads")
+            assert set(task.rows) <= set(figures), task.name
+            assert all(math.isfinite(figures[row]) for row in task.rows), task.name
 
-    for task, figures in zip(work, answer, strict=True):
-        assert set(task.rows) <= set(figures), task.name
-        assert all(math.isfinite(figures[row]) for row in task.rows), task.name
+
+def test_a_turn_that_fails(ports: Ports) -> None:
+    """A client that cannot take its turn is told apart from the others, by what its process said."""
+    broken = {"task": "round_trip", "client": "bare", "url": "http://127.0.0.1:1", "options": {"count": 1}}
+
+    with Worker(environment("bare", ports), patience=45) as worker, pytest.raises(TurnFailed, match="refused"):
+        worker.turn(broken)
+    with Worker(environment("bare", ports), patience=0.01) as worker, pytest.raises(Stuck):
+        worker.turn(broken)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
