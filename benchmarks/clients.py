@@ -103,8 +103,8 @@ class Ours:
 
     def listen(self, heard: Callable[[str, int], None]) -> None:
         for message in self._session.events():
-            if message.audio is not None and message.event is not None:
-                heard(message.event["event_id"], len(message.audio))
+            if message.audio is not None:
+                heard(message.get("event_id"), len(message.audio))
 
     def close(self) -> None:
         self._session.close()

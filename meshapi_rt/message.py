@@ -70,6 +70,14 @@ class RealtimeMessage:
             self._delta_at = 0  # last: another thread may ask at the same time
         return self.outline  # type: ignore[return-value]  # believed, not checked
 
+    def get(self, field: str) -> Any:
+        """Return a top-level field of the event, such as ``item_id``; ``None`` where there is none, or no event.
+
+        Of audio this takes less than ``event``, for which the ``delta`` is made of the audio again.
+        """
+        event = self.event if field == "delta" else self.outline
+        return None if event is None else event.get(field)
+
     @property
     def is_binary(self) -> bool:
         """Whether it came as a binary frame."""

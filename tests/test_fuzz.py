@@ -232,9 +232,13 @@ def check_event(text: str) -> RealtimeMessage:
         plain = None
     if not isinstance(plain, dict):
         assert (message.event, message.type, message.audio, message.error) == (None, None, None, None)
-    elif message.event is None:
+        assert message.get("type") is None
+    elif message.outline is None:
         assert NOT_JSON.search(text)
     else:
+        fields = [*plain, "absent"]
+        random.Random(text).shuffle(fields)
+        assert repr([message.get(field) for field in fields]) == repr([plain.get(field) for field in fields])
         assert repr(message.event) == repr(plain)
         kind = plain.get("type")
         assert message.type == (kind if isinstance(kind, str) else None)

@@ -110,7 +110,7 @@ class Speaker(BaseSpeaker):
     with Speaker() as speaker:
         for msg in session.events():
             if msg.audio:
-                speaker.write(msg.audio, msg.event["item_id"])
+                speaker.write(msg.audio, msg.get("item_id"))
             elif msg.type == "input_audio_buffer.speech_started":
                 cut = speaker.clear()  # what was heard of each item
     ```
