@@ -88,14 +88,14 @@ def as_int16(audio: AudioLike) -> NDArray[np.int16]:
 def as_bytes(audio: AudioLike) -> bytes | memoryview:
     """Check what a user hands over and return it as raw little-endian PCM16, without a copy of much where that goes.
 
+    Whole samples as ``bytes`` need none of it.
+
     Returns:
         ``bytes``, or a contiguous view of bytes that lives as long as *audio* is not changed.
 
     Raises:
         AudioFormatError: As :func:`as_int16`.
     """
-    if type(audio) is bytes and not len(audio) % BYTES_PER_SAMPLE:
-        return audio
     if type(audio) is np.ndarray and audio.size <= _COPIED and audio.dtype == _INT16 and audio.ndim == 1:
         return audio.tobytes()
     return as_int16(audio).view(np.uint8).data

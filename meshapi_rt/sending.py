@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -26,37 +27,20 @@ __all__ = ["EventIds", "Hooks", "Sender"]
 log = logging.getLogger("meshapi_rt")
 
 _APPEND_BYTES = 10 * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE  # 10 s per append; the limit is 15 MiB (protocol.md 1.5, T)
-_IDS_AT_ONCE = 8
 # What makes no sense later: a session that connects again drops and counts it while there is no connection.
 _PERISHABLE = frozenset({"input_audio_buffer.append", "response.cancel", "conversation.item.truncate"})
 
 
 class EventIds:
-    """Unique ids for client events: a random part for the session, and a number."""
+    """Unique ids for client events: a random part for the session, and a number. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._form = f"evt_{os.urandom(6).hex()}_%d".__mod__
-        self._ready: list[str] = []  # made some at a time, the next one last: to pop is atomic, and takes no lock
-        # Guards _made.
-        self._lock = threading.Lock()
-        self._made = 0
+        self._session = f"evt_{os.urandom(6).hex()}_"
+        self._number = itertools.count(1).__next__  # atomic, without the GIL too
 
     def next(self) -> str:
         """Return an id that was not given out before."""
-        try:
-            return self._ready.pop()
-        except IndexError:
-            return self._make()
-
-    def _make(self) -> str:
-        """Make ids; return the first and keep the others."""
-        with self._lock:
-            first = self._made + 1
-            self._made += _IDS_AT_ONCE
-        ids = list(map(self._form, range(first + _IDS_AT_ONCE - 1, first - 1, -1)))
-        made = ids.pop()
-        self._ready.extend(ids)
-        return made
+        return f"{self._session}{self._number()}"
 
 
 class Hooks(Protocol):
@@ -189,21 +173,22 @@ class Sender:
 
     def send_audio(self, audio: pcm.AudioLike, timeout: float | None) -> tuple[str, ...]:
         """Send audio, in pieces of 10 s at most; return the ids of the events."""
-        whole = pcm.as_bytes(audio)
-        if not 0 < len(whole) <= _APPEND_BYTES:
-            return self._send_pieces(whole, timeout)
+        if type(audio) is not bytes or len(audio) % pcm.BYTES_PER_SAMPLE:
+            audio = pcm.as_bytes(audio)
+        if not 0 < len(audio) <= _APPEND_BYTES:
+            return self._send_pieces(audio, timeout)
         wait: Patience = timeout if type(timeout) is float and timeout >= 0.0 else patience(timeout)
-        mark = None if self._hears is None else partial(self._hears, whole)
+        mark = None if self._hears is None else partial(self._hears, audio)
         ids: tuple[str, ...] = ()
         if self._binary_audio:
-            self._hand_over(bytes(whole), wait, mark, BINARY, perishable=True)
+            self._hand_over(bytes(audio), wait, mark, BINARY, perishable=True)
         else:
             event_id = self._ids.next()
             ids = (event_id,)
-            self._hand_over(encode_append(event_id, whole), wait, mark, TEXT, perishable=True)
+            self._hand_over(encode_append(event_id, audio), wait, mark, TEXT, perishable=True)
         self.unsaid_audio = True
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("sent audio of %d bytes", len(whole))
+            log.debug("sent audio of %d bytes", len(audio))
         return ids
 
     def _send_pieces(self, audio: bytes | memoryview, timeout: float | None) -> tuple[str, ...]:

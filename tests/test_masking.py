@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 
@@ -58,3 +59,20 @@ def test_one_after_the_other(encoder: FrameEncoder) -> None:
         keys.add(key)
 
     assert len(keys) > 1990
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_draws_keys_of_its_own(encoder: FrameEncoder) -> None:
+    """What the parent has in store is used by the parent alone: a key is for one frame."""
+    encoder.encode(TEXT, b"")  # now there are some in store
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(into, read(bytes(encoder.encode(TEXT, b"")))[1])
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(out, 4) != read(bytes(encoder.encode(TEXT, b"")))[1]
+    os.close(out)
+    os.close(into)

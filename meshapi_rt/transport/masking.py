@@ -16,6 +16,19 @@ _LARGEST_KEPT = 1024 * 1024  # bytes of scratch space that are kept for the next
 _KEYS_AT_ONCE = 64  # mask keys drawn from the system per call: each call gives up the GIL
 _keys_of = struct.Struct("4s" * _KEYS_AT_ONCE).unpack
 _xor = np.bitwise_xor
+# For the next frames of all connections, each for one: what every send uses stays in the processor's cache. Any thread
+# takes and gives: what is done with a list is atomic.
+_keys: list[bytes] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keys.clear)
+
+
+def _fresh_key() -> bytes:
+    """Draw keys; return one and keep the others."""
+    key: bytes
+    key, *others = _keys_of(os.urandom(4 * _KEYS_AT_ONCE))
+    _keys.extend(others)
+    return key
 
 
 class FrameEncoder:
@@ -28,7 +41,6 @@ class FrameEncoder:
 
     def __init__(self) -> None:
         self._mask = chosen().mask
-        self._keys: list[bytes] = []  # for the next frames
         self._length = self._opcode = -1  # of the last frame
         self._scratch = bytearray()
 
@@ -37,20 +49,15 @@ class FrameEncoder:
         if len(payload) != self._length or opcode != self._opcode:
             self._shape(opcode, len(payload))
         try:
-            key = self._keys.pop()
+            key = _keys.pop()
         except IndexError:
-            key = self._more_keys()
+            key = _fresh_key()
         mask = self._mask
         if mask is not None:
             return self._header + key + mask(payload, key)
         self._body[:] = key + payload
         _xor(self._words, self._key_word, self._words)
         return self._frame
-
-    def _more_keys(self) -> bytes:
-        """Draw keys; return one and keep the others."""
-        self._keys = list(_keys_of(os.urandom(4 * _KEYS_AT_ONCE)))
-        return self._keys.pop()
 
     def _shape(self, opcode: int, length: int) -> None:
         """Get ready for frames of that length."""
