@@ -170,7 +170,6 @@ def _plain_texts(event: Mapping[str, Any]) -> str | None:
 _BEFORE_ID, _BEFORE_AUDIO, _BEHIND = b'{"event_id":"', b'","type":"input_audio_buffer.append","audio":"', b'"}'
 
 
-def encode_append(event_id: str, audio: bytes | memoryview) -> bytes:
-    """Return an ``input_audio_buffer.append`` event with *audio*, raw bytes in the session's input format."""
-    audio = chosen().encode_base64(audio)
+def encode_append(event_id: str, audio: bytes) -> bytes:
+    """Return an ``input_audio_buffer.append`` event with *audio*, which is base64 already."""
     return b"".join((_BEFORE_ID, event_id.encode(), _BEFORE_AUDIO, audio, _BEHIND))

@@ -9,10 +9,11 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from . import pcm
 from .claims import Claim, Claims
+from .codecs import chosen
 from .decoding import Wire
 from .errors import ConnectionLost, MeshAPIError, TimedOut
 from .inbox import Inbox, again
@@ -25,6 +26,9 @@ from .waiting import Batons, Patience, Wait, begun, patience, sleep_on
 __all__ = ["EventIds", "Hooks", "Sender"]
 
 log = logging.getLogger("meshapi_rt")
+
+_Push: TypeAlias = Callable[[bytes, Patience, "Callable[[], None] | None", int], None]
+"""Sends one message on a connection: see ``Outgoing.send``."""
 
 _APPEND_BYTES = 10 * pcm.SAMPLE_RATE * pcm.BYTES_PER_SAMPLE  # 10 s per append; the limit is 15 MiB (protocol.md 1.5, T)
 # What makes no sense later: a session that connects again drops and counts it while there is no connection.
@@ -41,6 +45,11 @@ class EventIds:
     def next(self) -> str:
         """Return an id that was not given out before."""
         return f"{self._session}{self._number()}"
+
+
+def _in_a_gap(_payload: bytes, wait: Patience, _mark: Callable[[], None] | None, _opcode: int) -> None:
+    """Send on no connection."""
+    raise NotSent(begun(wait))
 
 
 class Hooks(Protocol):
@@ -86,7 +95,9 @@ class Sender:
         self._hears = hears
         self._warned_of_beta = False
         self._make_lock()
+        self._encode_base64 = chosen().encode_base64
         self._connection: Wire | None = None  # None in a gap
+        self._push: _Push = _in_a_gap  # sends on it
         self.dropped = 0
         self.unsaid_audio = False
 
@@ -105,6 +116,7 @@ class Sender:
     def use(self, connection: Wire | None) -> None:
         """Send on *connection* from now on; ``None`` begins a gap. Waiting senders look again."""
         self._connection = connection
+        self._push = _in_a_gap if connection is None else connection.send
         self._waiting.wake()
         if connection is None:
             self.unsaid_audio = False
@@ -143,9 +155,14 @@ class Sender:
             self._warn_of_beta(wire)
         elif kind.startswith("input_audio_buffer."):
             self.unsaid_audio = kind.endswith(".append")
+        mark = self._mark(kind, wire, claim)
         try:
-            perishable = claim is None and kind in _PERISHABLE
-            self._hand_over(payload, wait, self._mark(kind, wire, claim), TEXT, perishable=perishable, only=only)
+            push = self._push if only is None else self._push_on(only)
+            try:
+                push(payload, wait, mark, TEXT)
+            except (NotSent, CutOff) as exc:
+                perishable = claim is None and kind in _PERISHABLE
+                self._push_again(exc, push, payload, mark, TEXT, perishable=perishable, only=only)
         except BaseException:  # its turn may have come without a byte of it going out
             self._claims.withdraw(event_id)
             raise
@@ -179,13 +196,17 @@ class Sender:
             return self._send_pieces(audio, timeout)
         wait: Patience = timeout if type(timeout) is float and timeout >= 0.0 else patience(timeout)
         mark = None if self._hears is None else partial(self._hears, audio)
-        ids: tuple[str, ...] = ()
+        ids: tuple[str, ...]
         if self._binary_audio:
-            self._hand_over(bytes(audio), wait, mark, BINARY, perishable=True)
+            ids, payload, opcode = (), bytes(audio), BINARY
         else:
             event_id = self._ids.next()
-            ids = (event_id,)
-            self._hand_over(encode_append(event_id, audio), wait, mark, TEXT, perishable=True)
+            ids, payload, opcode = (event_id,), encode_append(event_id, self._encode_base64(audio)), TEXT
+        push = self._push  # no method: to look it up and call it at once takes Python 3.11 longer
+        try:
+            push(payload, wait, mark, opcode)
+        except (NotSent, CutOff) as exc:
+            self._push_again(exc, push, payload, mark, opcode, perishable=True)
         self.unsaid_audio = True
         if log.isEnabledFor(logging.DEBUG):
             log.debug("sent audio of %d bytes", len(audio))
@@ -200,55 +221,53 @@ class Sender:
             ids += self.send_audio(audio[start : start + _APPEND_BYTES], left)
         return tuple(ids)
 
-    def _hand_over(
+    def _push_on(self, only: object) -> _Push:
+        """Return what sends on one connection, if that is the current one."""
+        connection = self._connection
+        if connection is None or connection is not only:
+            self._not_on_another()
+        return connection.send
+
+    def _not_on_another(self) -> NoReturn:
+        self._check_open()
+        raise ConnectionLost("the connection that this was meant for is gone; nothing was sent")
+
+    def _push_again(
         self,
+        exc: NotSent | CutOff,
+        failed: _Push,
         payload: bytes,
-        wait: Patience,
         mark: Callable[[], None] | None,
         opcode: int,
         *,
         perishable: bool,
         only: object = None,
     ) -> None:
-        """Send on the current connection; in a gap wait for the next one, or drop what is perishable."""
-        connection, broken = self._connection, None
-        while True:
-            if connection is None or connection is broken or only is not None:
-                wait = begun(wait)
-                connection = self._other(wait, broken, perishable=perishable, only=only)
-            if connection is None:
+        """Go on where sending failed: wait for the next connection and send there, or drop what is perishable."""
+        while isinstance(exc, NotSent):
+            if only is not None:
+                self._not_on_another()
+            push, wait = self._other(exc.wait, failed, perishable=perishable), exc.wait
+            if push is None:
                 return
-            send = connection.send  # no method: to look it up and call it at once takes Python 3.11 longer
             try:
-                send(payload, wait, mark, opcode)
-            except NotSent as exc:
-                broken, connection, wait = connection, self._connection, exc.wait
-            except CutOff as exc:
-                if not (perishable and self._drop()):
-                    raise self._cut_off() from exc.__cause__
-                return
+                push(payload, wait, mark, opcode)
+            except (NotSent, CutOff) as again:
+                exc, failed = again, push
             else:
                 return
+        if not (perishable and self._drop()):
+            raise self._cut_off() from exc.__cause__
 
-    def _other(self, wait: Wait, broken: Wire | None, *, perishable: bool, only: object) -> Wire | None:
-        """Return the connection to use; ``None`` where the send was dropped and counted."""
-        if only is None:
-            return self._current(wait, broken, perishable=perishable)
-        connection = self._connection
-        if connection is not only or connection is broken:
-            self._check_open()
-            raise ConnectionLost("the connection that this was meant for is gone; nothing was sent")
-        return connection
-
-    def _current(self, wait: Wait, broken: Wire | None, *, perishable: bool) -> Wire | None:
-        """Return a connection other than *broken*; ``None`` where the send was dropped and counted."""
+    def _other(self, wait: Wait, failed: _Push, *, perishable: bool) -> _Push | None:
+        """Return what sends on another connection; ``None`` where the send was dropped and counted."""
         baton = None
         try:
             while True:
                 self._check_open()
-                connection = self._connection
-                if connection is not None and connection is not broken:
-                    return connection
+                push = self._push
+                if push is not _in_a_gap and push is not failed:
+                    return push
                 if perishable and self._drop():
                     return None
                 longest = wait.slice()
