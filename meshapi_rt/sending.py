@@ -98,6 +98,7 @@ class Sender:
         self._encode_base64 = chosen().encode_base64
         self._connection: Wire | None = None  # None in a gap
         self._push: _Push = _in_a_gap  # sends on it
+        self._tells = False  # whether each piece of audio is logged; looked up with each connection and other event
         self.dropped = 0
         self.unsaid_audio = False
 
@@ -117,6 +118,7 @@ class Sender:
         """Send on *connection* from now on; ``None`` begins a gap. Waiting senders look again."""
         self._connection = connection
         self._push = _in_a_gap if connection is None else connection.send
+        self._tells = log.isEnabledFor(logging.DEBUG)
         self._waiting.wake()
         if connection is None:
             self.unsaid_audio = False
@@ -166,7 +168,8 @@ class Sender:
         except BaseException:  # its turn may have come without a byte of it going out
             self._claims.withdraw(event_id)
             raise
-        if log.isEnabledFor(logging.DEBUG):
+        self._tells = log.isEnabledFor(logging.DEBUG)
+        if self._tells:
             log.debug("sent %s, %d bytes", kind, len(payload))
         return event_id
 
@@ -208,7 +211,7 @@ class Sender:
         except (NotSent, CutOff) as exc:
             self._push_again(exc, push, payload, mark, opcode, perishable=True)
         self.unsaid_audio = True
-        if log.isEnabledFor(logging.DEBUG):
+        if self._tells:
             log.debug("sent audio of %d bytes", len(audio))
         return ids
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
@@ -12,19 +12,19 @@ import pytest
 from meshapi_rt import codecs
 from meshapi_rt.transport import masking
 from meshapi_rt.transport.frames import BINARY, CLOSE, PING, PONG, TEXT
-from meshapi_rt.transport.masking import FrameEncoder
+from meshapi_rt.transport.masking import Encode
 
 SIZES = [*range(140), 1372, 6500, 65_534, 65_535, 65_536, 65_537, 2_500_001]
 
 
 @pytest.fixture(params=["chosen", "numpy"])
-def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FrameEncoder]:
+def encode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Encode:
     found = codecs.chosen()
     if request.param == "numpy":
         monkeypatch.setattr(masking, "chosen", lambda: attrs.evolve(found, mask=None))
     elif found.mask is None:
         pytest.skip("no faster package is installed")
-    yield FrameEncoder()
+    return masking.encoder.__wrapped__()
 
 
 def read(frame: bytes) -> tuple[int, bytes, bytes]:
@@ -42,37 +42,48 @@ def read(frame: bytes) -> tuple[int, bytes, bytes]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size(encoder: FrameEncoder, size: int) -> None:
+def test_every_size(encode: Encode, size: int) -> None:
     """A payload of any length comes back whole, with the shortest header that holds it."""
     payload = random.Random(size).randbytes(size)
-    assert read(bytes(encoder.encode(BINARY, payload)))[::2] == (BINARY, payload)
+    assert read(bytes(encode(BINARY, payload)))[::2] == (BINARY, payload)
 
 
-def test_one_after_the_other(encoder: FrameEncoder) -> None:
+def test_one_after_the_other(encode: Encode) -> None:
     """Frames of changing kinds and lengths mix nothing, and each has a key of its own."""
     luck, keys = random.Random(7), set()
     for _ in range(2000):
         opcode = luck.choice((TEXT, BINARY, PING, PONG, CLOSE))
         payload = luck.randbytes(luck.choice((0, 3, 4, 5, 125, 126, 1372, 1372, 1372)))
-        found, key, unmasked = read(bytes(encoder.encode(opcode, payload)))
+        found, key, unmasked = read(bytes(encode(opcode, payload)))
         assert (found, unmasked) == (opcode, payload)
         keys.add(key)
 
     assert len(keys) > 1990
 
 
+def test_from_many_threads(encode: Encode) -> None:
+    """Frames of one length that are made at the same time mix nothing."""
+
+    def make(number: int) -> bool:
+        payload = bytes([number]) * 1372
+        return all(read(bytes(encode(TEXT, payload)))[2] == payload for _ in range(200))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(make, range(8)))
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_draws_keys_of_its_own(encoder: FrameEncoder) -> None:
+def test_a_forked_child_draws_keys_of_its_own(encode: Encode) -> None:
     """What the parent has in store is used by the parent alone: a key is for one frame."""
-    encoder.encode(TEXT, b"")  # now there are some in store
+    encode(TEXT, b"")  # now there are some in store
     out, into = os.pipe()
     child = os.fork()
     if not child:
-        os.write(into, read(bytes(encoder.encode(TEXT, b"")))[1])
+        os.write(into, read(bytes(encode(TEXT, b"")))[1])
         os._exit(0)
     os.waitpid(child, 0)
 
-    assert os.read(out, 4) != read(bytes(encoder.encode(TEXT, b"")))[1]
+    assert os.read(out, 4) != read(bytes(encode(TEXT, b"")))[1]
     os.close(out)
     os.close(into)

@@ -13,7 +13,7 @@ from ..stats import Counters
 from ..waiting import Patience, Wait, begun
 from .channel import Channel
 from .frames import CLOSE, PONG, TEXT
-from .masking import FrameEncoder
+from .masking import encoder
 
 __all__ = ["CutOff", "NotSent", "Outgoing"]
 
@@ -58,7 +58,7 @@ class Outgoing:
         self._channel = channel
         self._write = channel.writer()
         self._counters = counters
-        self._encoder = FrameEncoder()
+        self._encode = encoder()
         self._make_lock()
         self.urgent: list[tuple[int, bytes, Callable[[], None] | None]] = []
         self.unsent: memoryview | None = None
@@ -69,7 +69,7 @@ class Outgoing:
         self.clear = True
 
     def _make_lock(self) -> None:
-        # Guards the encoder, unsent and the order of bytes on the wire. Held while a frame goes out, over all
+        # Guards unsent and the order of bytes on the wire. Held while a frame goes out, over all
         # its retries. The reader only ever tries it.
         self._frame_lock = threading.Lock()
 
@@ -104,7 +104,8 @@ class Outgoing:
                 self._make_way(opcode, wait)
             if mark is not None:
                 mark()
-            frame = self._encoder.encode(opcode, payload)
+            encode = self._encode  # no method: to look it up and call it at once takes Python 3.11 longer
+            frame = encode(opcode, payload)
             size, write = len(frame), self._write
             try:
                 taken = write(frame) if size <= _SLICE else 0
@@ -147,7 +148,7 @@ class Outgoing:
                     "too slowly; the session is still open"
                 )
 
-    def _write_rest(self, frame: bytes | memoryview, at: int, wait: Patience) -> None:
+    def _write_rest(self, frame: bytes, at: int, wait: Patience) -> None:
         """Write a frame from a byte on, or break the connection; the frame lock is held."""
         clean = False
         try:
@@ -282,7 +283,7 @@ class Outgoing:
         self.close_sent = opcode == CLOSE
         if mark is not None:
             mark()
-        self.unsent = memoryview(self._encoder.encode(opcode, payload))
+        self.unsent = memoryview(self._encode(opcode, payload))
         self._counters.frames_sent += 1
         self._counters.bytes_sent += len(self.unsent)
         self._counters.last_sent = time.monotonic()
