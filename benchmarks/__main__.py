@@ -16,8 +16,8 @@ from .table import as_json, table
 __all__ = ["FULL", "QUICK", "SMOKE", "main"]
 
 FULL = Size(rounds=5, long_rounds=5, messages=1.0, sessions=(50, 100), window=1.0, settle=0.4, turns=6)
-QUICK = Size(rounds=2, long_rounds=1, messages=0.1, sessions=(50,), window=0.5, settle=0.2, turns=2)
-SMOKE = Size(rounds=1, long_rounds=1, messages=0.006, sessions=(2,), window=0.4, settle=0.2, turns=2)
+QUICK = Size(rounds=2, long_rounds=1, messages=0.06, sessions=(50,), window=0.5, settle=0.2, turns=2)
+SMOKE = Size(rounds=1, long_rounds=1, messages=0.003, sessions=(2,), window=0.4, settle=0.2, turns=2)
 _NAMES = ("full", "quick", "smoke")
 
 

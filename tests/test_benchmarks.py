@@ -125,5 +125,5 @@ def test_steps(ports: Ports) -> None:
     }
     assert set(taken) == set(STEPS)
     assert all(taken.values()), told
-    assert taken["send", "caller"] < 350, told
+    assert taken["send", "caller"] < 300, told
     assert taken["trip", "reader"] < 800, told
