@@ -69,8 +69,8 @@ class Outgoing:
         self.clear = True
 
     def _make_lock(self) -> None:
-        # Guards unsent and the order of bytes on the wire. Held while a frame goes out, over all
-        # its retries. The reader only ever tries it.
+        # Guards what a frame is made in, unsent and the order of bytes on the wire. Held while a frame goes out, over
+        # all its retries. The reader only ever tries it.
         self._frame_lock = threading.Lock()
 
     @property
@@ -148,7 +148,7 @@ class Outgoing:
                     "too slowly; the session is still open"
                 )
 
-    def _write_rest(self, frame: bytes, at: int, wait: Patience) -> None:
+    def _write_rest(self, frame: bytes | memoryview, at: int, wait: Patience) -> None:
         """Write a frame from a byte on, or break the connection; the frame lock is held."""
         clean = False
         try:
