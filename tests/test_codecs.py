@@ -177,7 +177,7 @@ def long_audio(count: int, seed: int) -> None:
         text = base64.b64encode(maker.rng.randbytes(maker.rng.choice([9216, 9217, 9218, maker.rng.randrange(30_000)])))
         damaged = maker.damaged(text.decode(), "=\n-_é\x00 A", 2)
         sent = damaged.encode()
-        if sent and len(sent) % 4 == 0:
+        if len(sent) > 4 and len(sent) % 4 == 0:  # it is for long ones: the last group is another's
             quick = outcome(codecs._decode_by_table, sent)  # it may leave a text to the other, and may refuse it
             assert quick == (True, None) or quick == outcome(codecs._decode_strictly, sent), damaged[:80]
         for form in (damaged, sent, memoryview(sent)):
