@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
+# Tests of what consumers rely on: called once more on another thread than the main one, where they read themselves.
+ASIDE = receive close claims reconnect faults limits tls upkeep_live
+
 .PHONY: demo test check soak bench clean
 
 demo: $(VENV)/.local  ## Send a recorded question, hear the answer: answer.wav
@@ -12,6 +15,7 @@ demo: $(VENV)/.local  ## Send a recorded question, hear the answer: answer.wav
 test: $(VENV)/.test  ## Every test, with samples of the long proofs
 	$(BIN)/python -m pytest -m "not soak and not card" -n auto --maxprocesses 4
 	$(BIN)/python -m pytest -m "not soak and card"
+	$(BIN)/python -m pytest -m "not soak" --aside -n auto --maxprocesses 4 $(foreach one,$(ASIDE),tests/test_$(one).py)
 
 check: $(VENV)/.dev  ## Style and types
 	$(BIN)/ruff format --check .

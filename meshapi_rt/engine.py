@@ -66,8 +66,8 @@ class Engine:
     """The working parts of one session.
 
     Threads:
-        The pump's thread calls the methods of ``Keeper`` and alone writes the history. Everything else may be
-        called from any thread.
+        The methods of ``Keeper`` are called by one thread at a time, the pump's or a consumer's that has the turn, and
+        they alone write the history. Everything else may be called from any thread.
 
     Args:
         reopen: Opens a WebSocket to the server, under the wait that it is given.

@@ -1,7 +1,7 @@
 """The mirror of the server's conversation and configuration, from its events alone. Bookkeeping: no thread, no I/O.
 
-One thread, the reader, calls :meth:`History.observe`; it is told nothing by the side that sends. Others may look at
-any time: see :mod:`.items`.
+One thread at a time, the one that reads, calls :meth:`History.observe`; it is told nothing by the side that sends.
+Others may look at any time: see :mod:`.items`.
 """
 
 from __future__ import annotations

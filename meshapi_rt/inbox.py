@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import copy
 import math
+import os
 import queue
 import threading
 import time
@@ -23,6 +25,17 @@ _WAITS_FOR_IT = 1000
 _OVERHEAD = 400  # bytes charged per message beside its wire text, so that tiny events are bounded too
 
 
+def _find_main() -> None:
+    global _main  # noqa: PLW0603
+    _main = threading.main_thread().ident
+
+
+_main: int | None = None  # the thread to which Ctrl-C comes
+_find_main()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_find_main)
+
+
 def _living() -> set[int | None]:
     return {thread.ident for thread in threading.enumerate()}
 
@@ -32,6 +45,16 @@ def again(end: MeshAPIError) -> MeshAPIError:
     fresh = copy.copy(end)
     fresh.__cause__ = end.__cause__
     return fresh
+
+
+class Reader(Protocol):
+    """Who puts, where consumers may do that in its place."""
+
+    def stand_in(self, longest: float, stream: Watcher | None) -> bool:
+        """Read on this thread for so many seconds at most; tell whether to look for a message, or to sleep."""
+
+    def call(self) -> None:
+        """Interrupt whoever reads, the thread that stands in included."""
 
 
 class Watcher(Protocol):
@@ -53,11 +76,12 @@ class Watcher(Protocol):
 class Inbox:
     """What the reader has received and nobody has taken yet, and how the session ended.
 
-    The reader puts; any thread gets; each message goes to one of them. It is bounded in bytes of wire text: the
-    reader is told after every batch whether to stop reading, so a batch always finds room.
+    The reader puts, or a consumer in its place; any thread gets; each message goes to one of them. It is bounded in
+    bytes of wire text: the reader is told after every batch whether to stop reading, so a batch always finds room.
 
     Attributes:
         ended: How the session ended; ``None`` while it has not.
+        reader: Who puts, if consumers may read in its place.
         peak: The most messages that ever waited.
         beyond: Messages put when there was no room, because a call waited.
     """
@@ -76,6 +100,7 @@ class Inbox:
         self._looked = (0, 0, -math.inf)
         self.ended: MeshAPIError | None = None
         self._streams: weakref.WeakSet[Watcher] | tuple[()] = ()  # made for the first: it is large
+        self.reader: Reader | None = None
         self.peak = 0
         self.beyond = 0
 
@@ -84,6 +109,7 @@ class Inbox:
         # before it matters, so that an old value of another thread costs a look. Held for bookkeeping only.
         self._lock = threading.Lock()
         self._consumers = Batons()
+        self._standing: list[None] = []  # consumers that may read themselves: what is done with a list is atomic
         self._stalled = Batons()  # the reader, while it waits for room
 
     # -- the reader's side ---
@@ -126,7 +152,7 @@ class Inbox:
     @property
     def awaited(self) -> bool:
         """Whether a consumer waits for a message."""
-        return bool(self._consumers.out)
+        return bool(self._consumers.out or self._standing)
 
     def _must_wait(self, room: int) -> bool:
         assert self._lock.locked()
@@ -230,6 +256,24 @@ class Inbox:
             queue.Empty: *wait* ran out.
             Cancelled: Its cancel event was set.
         """
+        reader = self.reader if _thread.get_ident() != _main else None
+        if reader is None:
+            return self._sleep_for_one(wait, stream)
+        standing = self._standing
+        standing.append(None)
+        try:
+            while (longest := wait.slice()) and reader.stand_in(longest, stream):
+                message = self.take()
+                if message is not None:
+                    return message
+                if self.ended is not None or (stream is not None and stream.closed):
+                    break
+            return self._sleep_for_one(wait, stream)
+        finally:
+            standing.pop()
+
+    def _sleep_for_one(self, wait: Wait, stream: Watcher | None) -> RealtimeMessage | None:
+        """Wait for the next message that somebody else reads."""
         baton: Baton | None = self._consumers.take()
         try:
             while stream is None or not stream.closed:
@@ -250,6 +294,13 @@ class Inbox:
             if baton is not None and self._consumers.give_back(baton) and self._messages:
                 self._consumers.wake(1)  # it was this one's turn, which is the next one's now
 
+    def has_news(self, stream: Watcher | None) -> bool:
+        """Tell whether a consumer need not wait: there is a message, none will come any more, or *stream* is closed."""
+        return bool(self._messages) or self.ended is not None or (stream is not None and stream.closed)
+
     def wake(self) -> None:
         """Let every consumer look again."""
         self._consumers.wake()
+        reader = self.reader
+        if reader is not None:
+            reader.call()

@@ -1,9 +1,10 @@
 """One item of the mirrored conversation: what its events told of it, and what that amounts to.
 
 Threads:
-    One thread, the reader, writes. Others read at any time and without a lock, because nothing is changed in place:
-    an attribute is given a new string, number or dict. What an item says is written before the status that calls it
-    whole, so whoever reads an item in the middle of an event sees it a moment too old, never finished too early.
+    One thread at a time, the one that reads, writes. Others read at any time and without a lock, because nothing is
+    changed in place: an attribute is given a new string, number or dict. What an item says is written before the status
+    that calls it whole, so whoever reads an item in the middle of an event sees it a moment too old, never finished
+    too early.
 """
 
 from __future__ import annotations

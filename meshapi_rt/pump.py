@@ -1,4 +1,4 @@
-"""The reader thread: from frames to messages in the inbox, and from a connection's ending to one exception."""
+"""The reader thread, and who stands in for it: from frames to messages, from a connection's ending to one exception."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Protocol
 
 from .decoding import Wire
 from .errors import ConnectionLost, MeshAPIError, RealtimeError, SessionClosed, TimedOut
-from .inbox import Inbox, again
+from .inbox import Inbox, Watcher, again
 from .message import RealtimeMessage
 from .stats import Counters
-from .transport import CutOff, Ended, Ending, NotSent
+from .transport import WATCHES, CutOff, Ended, Ending, NotSent, Watch
 from .waiting import Deadline, Wait
 
 __all__ = ["Keeper", "Pump", "RenewNow", "outcome"]
@@ -27,6 +27,10 @@ _LEAVE = 1.0  # seconds for the closing handshake of a connection that another r
 _HOLD = 0.5  # seconds that an error which may announce the end is held back, to see whether it does
 
 
+def _alone(connection: Wire, timeout: float) -> list[RealtimeMessage]:
+    return connection.receive(timeout)
+
+
 class RenewNow(Exception):
     """It is time to leave a healthy connection for a new one. ``cut`` says what that interrupts, if anything."""
 
@@ -36,7 +40,7 @@ class RenewNow(Exception):
 
 
 class Keeper(Protocol):
-    """What the thread asks of the floor above; it alone calls these methods.
+    """What is asked of the floor above, by whoever has the turn to read.
 
     Attributes:
         due: When :meth:`tick` is to be called next, on the monotonic clock.
@@ -107,6 +111,9 @@ class Pump:
 
     It starts in :meth:`start` and reads one connection after the other: each until its one ending, whose socket it
     then gives back. It ends when no further connection follows. It runs no code of a user and waits for no sender.
+
+    While it has nothing to do but to wait for bytes, a consumer that waits for a message reads in its place, see
+    :meth:`stand_in`: the message need not wake a second thread then. Whatever is not usual is left to the thread.
     """
 
     def __init__(self, inbox: Inbox, keeper: Keeper, counters: Counters, *, redact: Callable[[str], str]) -> None:
@@ -118,10 +125,20 @@ class Pump:
         self._held: RealtimeMessage | None = None  # an error that may announce the end
         self._last_stall = -math.inf  # when the reader last had to wait for consumers
         self._thread: threading.Thread | None = None
+        # The right to read: guards everything of the connection's reading side, what is above, and the keeper. The
+        # thread has it, but while it rests on the watch.
+        self._turn = threading.Lock()
+        self._turn.acquire()
+        self._connection: Wire  # the current one, or the last
+        self._watch: Watch | None = None  # made when a consumer asks for a turn, for it takes a descriptor
+        self._receive = _alone  # or by turns
 
     def start(self, connection: Wire, messages: list[RealtimeMessage]) -> None:
         """Deliver what was read while connecting, then start the thread."""
         self._deliver(messages)
+        self._connection = connection
+        if WATCHES:
+            self._inbox.reader = self
         name = f"meshapi-rt-reader-{next(_numbers)}"
         self._thread = threading.Thread(target=self._run, args=(connection,), name=name, daemon=True)
         self._thread.start()
@@ -138,6 +155,7 @@ class Pump:
         following: Wire | None = connection
         while following is not None:
             following = self._live_through(following)
+        self._inbox.reader, self._receive = None, _alone  # so that nothing goes round in a circle
 
     def _live_through(self, connection: Wire) -> Wire | None:
         """Read one connection to its end; return the one that follows it."""
@@ -168,13 +186,13 @@ class Pump:
     def _read(self, connection: Wire) -> MeshAPIError | RenewNow:
         """Deliver everything that comes, and return how it ended."""
         try:
-            keeper, receive = self._keeper, connection.receive
+            keeper, self._connection, self._watch, self._receive = self._keeper, connection, None, _alone
             while True:
                 left = keeper.due - time.monotonic()
                 timeout = left if left > 0.0 else keeper.tick(connection)
                 if self._held is not None:
                     timeout = min(timeout, _HOLD)
-                if self._take_in(receive(timeout)):
+                if self._take_in(self._receive(connection, timeout)):
                     self._wait_for_room(connection)
         except Ended as exc:
             stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
@@ -183,6 +201,66 @@ class Pump:
         except RenewNow as renewal:
             self._leave(connection)
             return renewal
+
+    # -- turns of consumers ---
+
+    def _receive_by_turns(self, connection: Wire, timeout: float) -> list[RealtimeMessage]:
+        """Receive, and let consumers do that meanwhile."""
+        watch = self._watch
+        if watch is None:
+            watch = self._watch = connection.watch(self._turn)
+        longest = 0.0 if watch is None else connection.calm_for(timeout, time.monotonic())
+        if watch is None or not longest:
+            return connection.receive(timeout)
+        watch.rest(longest)
+        messages = connection.news()
+        if not messages and self._held is not None:  # by a consumer, since
+            return connection.receive(_HOLD)
+        return messages or []
+
+    def stand_in(self, longest: float, stream: Watcher | None) -> bool:
+        """Read on the thread of a consumer that waits: until something comes, it is called, or time is up.
+
+        Where that is interrupted, what was read is lost, and so the connection is over. That is why the main thread, to
+        which Ctrl-C comes between any two steps, must not do this.
+
+        Returns:
+            Whether to look for a message; ``False`` where somebody else has to read.
+        """
+        if not self._turn.acquire(False):
+            self._receive = self._receive_by_turns
+            return False
+        try:
+            connection, watch, keeper = self._connection, self._watch, self._keeper
+            if watch is None or self._held is not None:
+                return False
+            if self._inbox.has_news(stream):
+                return True
+            now, due = time.monotonic(), keeper.due
+            left = due - now
+            longest = connection.calm_for(longest if longest < left else left, now)
+            if not longest:
+                return False
+            came = watch.stand_in(longest)
+            if came:
+                self._take_in(connection.news() or [])
+            if not connection.calm or self._held is not None or keeper.due != due:
+                watch.call()
+            watch.stand_back()
+            return came
+        except BaseException:
+            self._connection.abort("a thread that was reading was interrupted", unread=True)
+            raise
+        finally:
+            self._turn.release()
+
+    def call(self) -> None:
+        """Let whoever reads look up from it; any thread."""
+        watch = self._watch
+        if watch is not None:
+            watch.call()
+
+    # -- what was received ---
 
     def _take_in(self, messages: list[RealtimeMessage]) -> bool:
         """Deliver what was received; tell whether the reader should pause. (Nothing of it stays here meanwhile.)"""

@@ -45,7 +45,9 @@ class RealtimeSession(Asking, Configurable):
     """One live conversation. Made by ``client.realtime.connect()``; also a context manager that closes it.
 
     Threads:
-        A reader thread (``meshapi-rt-reader-N``, daemon) receives. Any thread may call any method; several
+        A reader thread (``meshapi-rt-reader-N``, daemon) receives; on Linux, a thread other than the main one that
+        waits in :meth:`receive` or :meth:`events` may do that meanwhile, so an exception that something throws into
+        such a thread from outside can end the connection. Any thread may call any method; several
         threads that receive share the messages, and each message goes to one of them. An event of one thread
         goes out whole, and in the order of that thread. With tools, a thread of their own
         (``meshapi-rt-tools-N``, daemon) sends what calls return, and each call has one (``meshapi-rt-tool-N``),

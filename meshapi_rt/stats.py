@@ -48,7 +48,7 @@ class SessionStats:
 
 @attrs.define(eq=False, repr=False)
 class Counters:
-    """The counts behind it. Each attribute has one writer at a time: the reader, or whoever holds the frame lock."""
+    """The counts behind it. Each attribute has one writer at a time: whoever reads, or whoever holds the frame lock."""
 
     frames_sent: int = 0
     bytes_sent: int = 0

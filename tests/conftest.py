@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -61,6 +62,22 @@ def token_watch() -> Iterator[None]:
     for logger in loggers:
         logger.removeHandler(watch)
     assert not watch.leaks
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have tests called as a user's threads would call: there, consumers may read in the reader's place."""
+    parser.addoption("--aside", action="store_true", help="call each test on a thread other than the main one")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Call a test on a thread of its own, if asked to."""
+    if not pyfuncitem.config.getoption("aside"):
+        return None
+    wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    with ThreadPoolExecutor(1, thread_name_prefix="test") as aside:
+        aside.submit(pyfuncitem.obj, **wanted).result()
+    return True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,5 +17,6 @@ is replaced, each part for a reason (figures: messages per second against its ow
 from .connection import Connection, Ended, Ending
 from .frames import BINARY, TEXT
 from .outgoing import CutOff, NotSent
+from .watch import WATCHES, Watch
 
-__all__ = ["BINARY", "TEXT", "Connection", "CutOff", "Ended", "Ending", "NotSent"]
+__all__ = ["BINARY", "TEXT", "WATCHES", "Connection", "CutOff", "Ended", "Ending", "NotSent", "Watch"]

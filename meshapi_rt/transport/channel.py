@@ -1,6 +1,6 @@
 """A connected socket, plain or TLS, as non-blocking bytes both ways.
 
-One thread reads and one thread at a time writes (the owner of the frame lock, see ``outgoing``); both may do
+One thread at a time reads and one writes (the owner of the frame lock, see ``outgoing``); both may do
 so at once. Nothing here blocks but :attr:`Channel.reading` and :meth:`Channel.wait_to_write`.
 """
 
@@ -13,6 +13,8 @@ import ssl
 import threading
 from collections.abc import Callable
 from typing import Final
+
+from .watch import WATCHES, Watch
 
 __all__ = ["LONGEST", "Channel", "TLSChannel"]
 
@@ -82,6 +84,7 @@ class Channel:
         self.drained = False
         self.reading = _Readiness(sock, _READ)
         self._writing: _Readiness | None = None  # made for the first sender that has to wait: most never do
+        self._watch: Watch | None = None
 
     def read_into(self, view: memoryview) -> int | None:
         """Receive what is there: the number of bytes, 0 at the end of the stream, ``None`` for nothing yet."""
@@ -106,6 +109,13 @@ class Channel:
             self._writing = _Readiness(self._sock, _WRITE)
         self._writing.wait(timeout)
 
+    def watch(self, turn: threading.Lock) -> Watch | None:
+        """Return what the reader and others who read can sleep on by turns, closed with this; ``None`` without."""
+        if WATCHES:
+            with contextlib.suppress(OSError):  # there are too many descriptors
+                self._watch = Watch(self._sock, turn)
+        return self._watch
+
     def shutdown(self) -> None:
         """End the stream both ways and wake whoever waits on it. Any thread, any number of times."""
         with contextlib.suppress(OSError):  # not connected any more
@@ -114,6 +124,8 @@ class Channel:
 
     def close(self) -> None:
         """Give the descriptor back. Only when no other thread can be inside a call."""
+        if self._watch is not None:
+            self._watch.close()
         self._sock.close()
 
 

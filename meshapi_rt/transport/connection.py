@@ -6,6 +6,7 @@ import io
 import math
 import os
 import struct
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from ..waiting import Deadline, Wait
 from .channel import LONGEST, Channel
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, FrameDecoder, Maker, ProtocolViolation
 from .outgoing import Outgoing
+from .watch import Watch
 
 __all__ = ["Connection", "Ended", "Ending"]
 
@@ -59,11 +61,14 @@ class Connection(Generic[_M]):
     """An open WebSocket.
 
     Threads:
-        One thread, the reader, calls :meth:`receive`, :meth:`tend`, :meth:`post`, :meth:`retire` and
-        :meth:`finish`. Any thread may call :attr:`send`, :meth:`send_close` and :meth:`abort`.
+        One thread at a time, the one that reads, calls :meth:`receive`, :meth:`calm_for`, :meth:`news`, :meth:`tend`,
+        :meth:`post` and :meth:`retire`, and the reader :meth:`watch` and :meth:`finish`. Any thread may call
+        :attr:`send`, :meth:`send_close` and :meth:`abort`.
 
     Attributes:
         send: Sends one message, whole: see ``Outgoing.send``.
+        calm: Everything that came was taken, and no ping is under way: only bytes can be news. Else somebody has to
+            :meth:`receive`.
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class Connection(Generic[_M]):
         self._read_into = self._read_surplus
         self._counters = counters
         self._decoder = FrameDecoder(maker, max_message_size)
-        self._calm = False  # everything that came was taken, and no ping is under way: only bytes can be news
+        self.calm = False
         self._outgoing = Outgoing(channel, counters)
         self.send = self._outgoing.send  # itself: it is the way of every message
         self._abandoned = False  # nothing more is to be read
@@ -116,18 +121,31 @@ class Connection(Generic[_M]):
             Ended: The connection has ended, and what came before has been returned.
         """
         now = time.monotonic()
-        if self._calm and self._outgoing.clear:  # mostly: one turn of the other loop, with nothing to look after
-            due = self._next_ping - now
-            longest = due if due < timeout else timeout
-            if 0.0 < longest < LONGEST:
-                try:
-                    self._sleep(longest * 1000.0)
-                except (OSError, ValueError) as exc:
-                    self._broke(exc)
-                messages = self._news()
-                if messages:
-                    return messages
+        longest = self.calm_for(timeout, now)
+        if longest:  # mostly: one turn of the other loop, with nothing to look after
+            try:
+                self._sleep(longest * 1000.0)
+            except (OSError, ValueError) as exc:
+                self._broke(exc)
+            messages = self.news()
+            if messages:
+                return messages
         return self._look_after(now + timeout)
+
+    def calm_for(self, timeout: float, now: float) -> float:
+        """Return for how many seconds, *timeout* at most, nothing but bytes can be news, which :meth:`news` reads.
+
+        0 where :meth:`receive` has something to look after.
+        """
+        if not (self.calm and self._outgoing.clear):
+            return 0.0
+        due = self._next_ping - now
+        longest = due if due < timeout else timeout
+        return 0.0 if longest <= 0.0 else longest if longest < LONGEST else LONGEST
+
+    def watch(self, turn: threading.Lock) -> Watch | None:
+        """Return what a reader that is calm can sleep on while others may read in its place; ``None`` without."""
+        return self._channel.watch(turn)
 
     def _look_after(self, until: float) -> list[_M]:
         """Receive until a moment on the monotonic clock; do what else is due meanwhile."""
@@ -142,7 +160,7 @@ class Connection(Generic[_M]):
             flushed = outgoing.flush() if outgoing.urgent or outgoing.unsent else True
             if channel.drained:
                 channel.drained = False
-            elif (messages := self._news()) is not None:
+            elif (messages := self.news()) is not None:
                 if messages or time.monotonic() >= until:  # a flood without a message does not hold it longer
                     return messages
                 continue
@@ -150,10 +168,10 @@ class Connection(Generic[_M]):
                 continue
             if now >= until:
                 return []
-            if self._decoder.rest and not self._may_become_text():
+            if self._decoder.rest and not self._may_become_text([]):
                 continue
             self._wait(until - now, now, flushed)
-            messages = self._news()
+            messages = self.news()
             if messages:
                 return messages
         if self._abandoned:
@@ -172,8 +190,11 @@ class Connection(Generic[_M]):
         except (OSError, ValueError) as exc:
             self._broke(exc)
 
-    def _news(self) -> list[_M] | None:
-        """Receive what is there, and take the messages that are whole by it; ``None`` where nothing was there."""
+    def news(self) -> list[_M] | None:
+        """Receive what is there, and take the messages that are whole by it; ``None`` where nothing was there.
+
+        How the connection ends, :meth:`receive` tells.
+        """
         messages: list[_M] = []
         decoder = self._decoder
         try:
@@ -182,15 +203,17 @@ class Connection(Generic[_M]):
             self._broke(exc)
             return messages
         if not got:
-            self._calm = False
-            return None if got is None else self._cut()
+            if got is None:
+                self.calm = self.calm and not self._channel.reading.wants_other
+                return None
+            return self._cut()
         counters = self._counters
         counters.last_received = time.monotonic()
         counters.bytes_received += got
-        self._calm = self._channel.drained and self._ping_sent is None
+        self.calm = self._channel.drained and self._ping_sent is None
         if decoder.rest:
-            self._calm = False
             self._look_closer(messages)
+            self.calm = self.calm and self._outgoing.clear and self._may_become_text(messages)
         counters.frames_received += len(messages)
         return messages
 
@@ -211,6 +234,7 @@ class Connection(Generic[_M]):
             self._after(messages, partial(self._violated, exc))
 
     def _after(self, messages: list[_M], act: Callable[[], None]) -> None:
+        self.calm = False
         if messages:
             self._last_act = act
         else:
@@ -231,12 +255,12 @@ class Connection(Generic[_M]):
         """Return how long to wait where control frames wait, too, and whether for room to write as well."""
         return (min(longest, _BUSY_LOOK), False) if self._outgoing.busy else (longest, True)
 
-    def _may_become_text(self) -> bool:
-        """Look at the part of a frame that is at hand, and end where it is no UTF-8."""
+    def _may_become_text(self, messages: list[_M]) -> bool:
+        """Look at the part of a frame that is at hand, behind *messages*, and end where it is no UTF-8."""
         try:
             self._decoder.check_partial()
         except ProtocolViolation as exc:
-            self._violated(exc)
+            self._after(messages, partial(self._violated, exc))
             return False
         return True
 
@@ -257,6 +281,7 @@ class Connection(Generic[_M]):
 
     def _end(self, ending: Ending) -> Ending:
         """Note how it ended; the first ending counts, and is returned."""
+        self.calm = False
         if self._ending is None:
             self._ending = ending
             self._outgoing.end()
@@ -279,7 +304,7 @@ class Connection(Generic[_M]):
     def _ping(self, now: float) -> None:
         """Ping, unless a ping is under way."""
         self._next_ping = now + self._ping_interval
-        self._calm = False
+        self.calm = False
         if self._ping_sent is None and not self._outgoing.holds(PING):
             self._ping_sent = now
             self._outgoing.post(PING, struct.pack("!d", now))
