@@ -123,6 +123,7 @@ class Pump:
         self._redact = redact
         self._last_error: RealtimeError | None = None  # of the connection's last message, if it was one
         self._held: RealtimeMessage | None = None  # an error that may announce the end
+        self._tells = False  # whether messages are logged; looked up with each other message than audio
         self._last_stall = -math.inf  # when the reader last had to wait for consumers
         self._thread: threading.Thread | None = None
         # The right to read: guards everything of the connection's reading side, what is above, and the keeper. The
@@ -298,8 +299,11 @@ class Pump:
         """Hand messages over; tell whether the reader should pause."""
         if not messages:
             return False
-        self._last_error = messages[-1].error
-        if log.isEnabledFor(logging.DEBUG):
+        last = messages[-1]
+        self._last_error = last.error
+        if last.audio is None:
+            self._tells = log.isEnabledFor(logging.DEBUG)
+        if self._tells:
             self._log(messages)
         return self._inbox.put_many(self._keeper.sift(messages))
 

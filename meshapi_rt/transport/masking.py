@@ -38,6 +38,7 @@ def _fresh_key() -> bytes:
     return key
 
 
+@functools.lru_cache(64)  # audio comes in few lengths
 def _header(opcode: int, length: int) -> bytes:
     """Return a frame up to its key."""
     if length < 126:
@@ -56,13 +57,11 @@ def encoder() -> Encode:
 @functools.cache
 def _by(mask: Callable[[bytes, bytes], bytes]) -> Encode:
     def encode(opcode: int, payload: bytes) -> bytes:
-        length = len(payload)
-        header = _medium(0x80 | opcode, 0xFE, length) if 126 <= length < 65_536 else _header(opcode, length)
         try:
             key = _keys.pop()
         except IndexError:
             key = _fresh_key()
-        return header + key + mask(payload, key)
+        return _header(opcode, len(payload)) + key + mask(payload, key)
 
     return encode
 
