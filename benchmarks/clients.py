@@ -237,6 +237,14 @@ def _base64_of_bare() -> tuple[Callable[[bytes], bytes], Callable[[str], bytes]]
     return library.b64encode, functools.partial(library.b64decode, validate=True)
 
 
+def _mask_of_bare() -> Callable[[bytes, bytes], bytes] | None:
+    """Return what masks a whole payload, where ours may use it, too."""
+    if os.environ.get("MESHAPI_RT_PURE"):
+        return None
+    mask: Callable[[bytes, bytes], bytes] = importlib.import_module("websockets.speedups").apply_mask
+    return mask
+
+
 class Bare:
     """The least that Python takes: one thread per session, no ids, no limits, no checks but of base64.
 
@@ -248,7 +256,10 @@ class Bare:
         self._buffer = bytearray(256 * 1024)
         self._start = self._end = 0
         self._encode, self._decode = _base64_of_bare()
-        self._keys = itertools.cycle(np.frombuffer(os.urandom(1024), np.uint32))
+        keys = os.urandom(1024)
+        self._words_of_keys = itertools.cycle(np.frombuffer(keys, np.uint32))
+        self._keys = itertools.cycle(keys[at : at + 4] for at in range(0, 1024, 4))
+        self._mask = _mask_of_bare()
         self._scratch = bytearray(64 * 1024)
         self._shaped = -1
 
@@ -308,7 +319,12 @@ class Bare:
     def _send(self, payload: bytes) -> None:
         if len(payload) != self._shaped:
             self._shape(len(payload))
-        key = next(self._keys)
+        mask = self._mask
+        if mask is not None:
+            key = next(self._keys)
+            self._sock.sendall(self._header + key + mask(payload, key))
+            return
+        key = next(self._words_of_keys)
         self._payload[:] = payload
         self._key[0] = key
         np.bitwise_xor(self._words, key, self._words)
@@ -316,6 +332,7 @@ class Bare:
 
     def _shape(self, length: int) -> None:
         head = wire.frame(bytes(length), key=b"****")[:-length].removesuffix(b"****")
+        self._header = bytes(head)
         self._scratch[12 - len(head) : 12] = head
         view, words = memoryview(self._scratch), np.frombuffer(self._scratch, np.uint32)
         self._frame, self._payload = view[12 - len(head) : 16 + length], view[16 : 16 + length]

@@ -127,6 +127,19 @@ def _receive_rows() -> list[Row]:
     return plain + tls
 
 
+def _trip_rows(key: str, told: str) -> list[Row]:
+    return [
+        Row(
+            f"{key}_{percentile}",
+            f"{told}, {percentile}",
+            "µs",
+            False,
+            (Goal("meshapi", goal, goal), Goal("openai", 0.25, 0.25), Goal("pumped"), Goal("bare")),
+        )
+        for percentile, goal in (("p50", 0.8), ("p99", 1.0))
+    ]
+
+
 def _send_rows() -> list[Row]:
     limits = {20: (3.0, 2.2), 100: (4.5, 2.6)}
     return [
@@ -173,20 +186,8 @@ _PCM = ("to_float", "from_float", "to_mono", "level", "ulaw_encode", "ulaw_decod
 ROWS: tuple[Row, ...] = (
     *_receive_rows(),
     *_send_rows(),
-    Row(
-        "trip_p50",
-        "round trip of a small event, p50",
-        "µs",
-        False,
-        (Goal("meshapi", 0.8, 0.8), Goal("openai", 0.25, 0.25), Goal("pumped"), Goal("bare")),
-    ),
-    Row(
-        "trip_p99",
-        "round trip of a small event, p99",
-        "µs",
-        False,
-        (Goal("meshapi", 1.0, 1.0), Goal("openai", 0.25, 0.25), Goal("pumped"), Goal("bare")),
-    ),
+    *_trip_rows("trip", "round trip of a small event"),
+    *_trip_rows("trip_aside", "the same on another thread than the main one"),
     *_live_rows(),
     Row("idle_memory", "memory per idle session", "KiB", False, (Goal("meshapi", 0.6, 0.6),)),
     Row("live_50_memory", "memory per live session, of 50", "KiB", False, (Goal("meshapi", 0.6, 0.6),)),
@@ -226,6 +227,12 @@ def tasks(size: Size) -> list[Task]:
             {"counts": up},
         ),
         Task("round_trip", ("trip_p50", "trip_p99"), everyone, {"count": size.count(4_000)}),
+        Task(
+            "round_trip",
+            ("trip_aside_p50", "trip_aside_p99"),
+            everyone,
+            {"count": size.count(4_000), "aside": True},
+        ),
         *_live_tasks(size),
         Task(
             "idle", ("idle_memory", "idle_threads"), (*_OURS, "meshapi"), {"sessions": size.sessions[0], "settle": 0.3}

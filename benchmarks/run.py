@@ -45,15 +45,13 @@ class Ports(NamedTuple):
 
 def available() -> set[str]:
     """Return the clients that can be run here."""
-    names = (
-        {CORE, "naive", "raw", "numpy", "libraries", "pumped core", "bare core"}
-        | ({"pumped", "bare"} if find_spec("pybase64") else set())
-        | {name for name in ("meshapi", "openai") if find_spec(name)}
-    )
+    names = {CORE, "naive", "raw", "numpy", "libraries", "pumped core", "bare core"} | {
+        name for name in ("meshapi", "openai") if find_spec(name)
+    }
     found = codecs.chosen()
     fast = found.loads is not codecs.plain_loads and found.encode_base64 is not codecs.plain_encode_base64
     fast = fast and found.mask is not None
-    return names | {SPEED} if fast else names
+    return names | {SPEED, "pumped", "bare"} if fast else names
 
 
 @contextlib.contextmanager

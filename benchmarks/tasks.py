@@ -11,6 +11,7 @@ import statistics
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,12 @@ def _append(client: str, url: str, size: int, count: int, *, as_array: bool) -> 
     return took
 
 
-def round_trip(client: str, url: str, count: int) -> dict[str, float]:
-    """Microseconds from sending a small event to having the answer."""
+def round_trip(client: str, url: str, count: int, aside: bool = False) -> dict[str, float]:
+    """Microseconds from sending a small event to having the answer, on the main thread or on another one *aside*."""
+    if aside:
+        with ThreadPoolExecutor(1) as thread:
+            figures = thread.submit(round_trip, client, url, count).result()
+        return {name.replace("trip", "trip_aside"): figure for name, figure in figures.items()}
     talk = connect(client, url, Scenario("echo"))
     took = []
     for _ in range(count + _WARM_UP):

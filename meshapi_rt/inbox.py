@@ -126,8 +126,7 @@ class Inbox:
             self._charged = charged
             waits.extend(messages)
             self._put += count
-            if len(waits) > self.peak:
-                self.peak = len(waits)
+            self.peak = max(self.peak, len(waits))
             full = charged - self._paid >= self._limit and self.unread_bytes() >= self._limit
             if full and self._calls:
                 self.beyond += count

@@ -27,10 +27,6 @@ _LEAVE = 1.0  # seconds for the closing handshake of a connection that another r
 _HOLD = 0.5  # seconds that an error which may announce the end is held back, to see whether it does
 
 
-def _alone(connection: Wire, timeout: float) -> list[RealtimeMessage]:
-    return connection.receive(timeout)
-
-
 class RenewNow(Exception):
     """It is time to leave a healthy connection for a new one. ``cut`` says what that interrupts, if anything."""
 
@@ -132,7 +128,7 @@ class Pump:
         self._turn.acquire()
         self._connection: Wire  # the current one, or the last
         self._watch: Watch | None = None  # made when a consumer asks for a turn, for it takes a descriptor
-        self._receive = _alone  # or by turns
+        self._receive: Callable[[float], list[RealtimeMessage]]  # from the connection: alone, or by turns
 
     def start(self, connection: Wire, messages: list[RealtimeMessage]) -> None:
         """Deliver what was read while connecting, then start the thread."""
@@ -156,7 +152,7 @@ class Pump:
         following: Wire | None = connection
         while following is not None:
             following = self._live_through(following)
-        self._inbox.reader, self._receive = None, _alone  # so that nothing goes round in a circle
+        self._inbox.reader, self._receive = None, self._connection.receive  # so that nothing goes round in a circle
 
     def _live_through(self, connection: Wire) -> Wire | None:
         """Read one connection to its end; return the one that follows it."""
@@ -187,13 +183,14 @@ class Pump:
     def _read(self, connection: Wire) -> MeshAPIError | RenewNow:
         """Deliver everything that comes, and return how it ended."""
         try:
-            keeper, self._connection, self._watch, self._receive = self._keeper, connection, None, _alone
+            keeper, self._connection, self._watch = self._keeper, connection, None
+            self._receive = connection.receive
             while True:
                 left = keeper.due - time.monotonic()
                 timeout = left if left > 0.0 else keeper.tick(connection)
                 if self._held is not None:
                     timeout = min(timeout, _HOLD)
-                if self._take_in(self._receive(connection, timeout)):
+                if self._take_in(self._receive(timeout)):
                     self._wait_for_room(connection)
         except Ended as exc:
             stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
@@ -205,9 +202,9 @@ class Pump:
 
     # -- turns of consumers ---
 
-    def _receive_by_turns(self, connection: Wire, timeout: float) -> list[RealtimeMessage]:
+    def _receive_by_turns(self, timeout: float) -> list[RealtimeMessage]:
         """Receive, and let consumers do that meanwhile."""
-        watch = self._watch
+        connection, watch = self._connection, self._watch
         if watch is None:
             watch = self._watch = connection.watch(self._turn)
         longest = 0.0 if watch is None else connection.calm_for(timeout, time.monotonic())
