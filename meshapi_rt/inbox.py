@@ -114,8 +114,13 @@ class Inbox:
 
     # -- the reader's side ---
 
-    def put_many(self, messages: list[RealtimeMessage]) -> bool:
-        """Append messages and wake consumers; after the end they are dropped. Tell whether the reader should pause."""
+    def put_many(self, messages: list[RealtimeMessage], *, here: bool = False) -> bool:
+        """Append messages and wake consumers; after the end they are dropped. Tell whether the reader should pause.
+
+        Args:
+            messages: What was read.
+            here: By a consumer, who takes the first one himself.
+        """
         with self._lock:
             if self.ended is not None:
                 return False
@@ -132,7 +137,7 @@ class Inbox:
                 self.beyond += count
                 full = False
         if self._consumers.out:
-            self._consumers.wake(count)
+            self._consumers.wake(count - here)
         return full
 
     def unread_bytes(self) -> int:
@@ -262,11 +267,11 @@ class Inbox:
         standing.append(None)
         try:
             while (longest := wait.slice()) and reader.stand_in(longest, stream):
-                message = self.take()
-                if message is not None:
-                    return message
-                if self.ended is not None or (stream is not None and stream.closed):
+                if stream is not None and stream.closed:
                     break
+                message = self.take()
+                if message is not None or self.ended is not None:
+                    return message
             return self._sleep_for_one(wait, stream)
         finally:
             standing.pop()

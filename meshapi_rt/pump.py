@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import logging
 import math
@@ -128,6 +129,7 @@ class Pump:
         self._turn.acquire()
         self._connection: Wire  # the current one, or the last
         self._watch: Watch | None = None  # made when a consumer asks for a turn, for it takes a descriptor
+        self._stand_in = 0  # the consumer's thread that has the turn
         self._receive: Callable[[float], list[RealtimeMessage]]  # from the connection: alone, or by turns
 
     def start(self, connection: Wire, messages: list[RealtimeMessage]) -> None:
@@ -141,10 +143,10 @@ class Pump:
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end; tell whether it has. The thread itself does not wait for itself."""
+        """Wait for the thread to end; tell whether it has. Who reads, the thread or in its place, does not wait."""
         if self._thread is None:
             return True
-        if self._thread is not threading.current_thread():
+        if self._thread is not threading.current_thread() and self._stand_in != _thread.get_ident():
             self._thread.join(None if timeout == math.inf else timeout)
         return not self._thread.is_alive()
 
@@ -158,6 +160,7 @@ class Pump:
         """Read one connection to its end; return the one that follows it."""
         try:
             end = self._read(connection)
+            self._watch = None  # closed with the connection
             if isinstance(end, RenewNow) or self._keeper.survives(end):
                 connection.abort("another connection follows it", unread=True)
                 connection.finish()
@@ -211,10 +214,9 @@ class Pump:
         if watch is None or not longest:
             return connection.receive(timeout)
         watch.rest(longest)
-        messages = connection.news()
-        if not messages and self._held is not None:  # by a consumer, since
-            return connection.receive(_HOLD)
-        return messages or []
+        if connection.at_rest and self._held is None:
+            return connection.news() or []
+        return connection.receive(0.0 if self._held is None else _HOLD)  # a consumer has left something to look after
 
     def stand_in(self, longest: float, stream: Watcher | None) -> bool:
         """Read on the thread of a consumer that waits: until something comes, it is called, or time is up.
@@ -234,6 +236,7 @@ class Pump:
                 return False
             if self._inbox.has_news(stream):
                 return True
+            self._stand_in = _thread.get_ident()
             now, due = time.monotonic(), keeper.due
             left = due - now
             longest = connection.calm_for(longest if longest < left else left, now)
@@ -242,7 +245,7 @@ class Pump:
             came = watch.stand_in(longest)
             if came:
                 self._take_in(connection.news() or [])
-            if not connection.calm or self._held is not None or keeper.due != due:
+            if not connection.at_rest or self._held is not None or keeper.due != due:
                 watch.call()
             watch.stand_back()
             return came
@@ -250,6 +253,7 @@ class Pump:
             self._connection.abort("a thread that was reading was interrupted", unread=True)
             raise
         finally:
+            self._stand_in = 0
             self._turn.release()
 
     def call(self) -> None:
@@ -302,7 +306,7 @@ class Pump:
             self._tells = log.isEnabledFor(logging.DEBUG)
         if self._tells:
             self._log(messages)
-        return self._inbox.put_many(self._keeper.sift(messages))
+        return self._inbox.put_many(self._keeper.sift(messages), here=self._stand_in != 0)
 
     def _log(self, messages: list[RealtimeMessage]) -> None:
         for message in messages:

@@ -6,6 +6,7 @@ What else such consumers rely on, the files show that the Makefile names beside 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import queue
 import socket
@@ -137,33 +138,40 @@ def hang_up(line: Line) -> None:
     line.sock.shutdown(socket.SHUT_RDWR)
 
 
-def half_a_frame(line: Line) -> None:
-    line.sock.sendall(frame(TEXT, b"x" * 99)[:50])
-    hang_up(line)
+def bursting(*frames: bytes) -> Callable[[Line], None]:
+    """Send frames and the end of the stream at once."""
+
+    def burst(line: Line) -> None:
+        line.sock.sendall(b"".join(frames))
+        hang_up(line)
+
+    return burst
 
 
-ENDS: dict[str, tuple[Callable[[RealtimeSession, Consumer], object], Callable[[Line], object]]] = {
-    "its stream is closed": (lambda _session, consumer: consumer.stream.close(), hang_up),
-    "this side closes": (lambda session, _consumer: session.close(), hang_up),
-    "the server closes": (asks_for_it, lambda line: line.send_close(1000)),
-    "the server goes away": (asks_for_it, lambda line: line.send_close(1001)),
-    "the line is reset": (asks_for_it, Line.reset),
-    "the server hangs up": (asks_for_it, hang_up),
-    "half a frame, then the end": (asks_for_it, half_a_frame),
-    "a frame that is none": (asks_for_it, lambda line: line.send_frame(3)),
-    "no text, and never one": (asks_for_it, lambda line: line.sock.sendall(frame(TEXT, b"\xff" * 99)[:50])),
-    "a message and a close": (
-        asks_for_it,
-        lambda line: line.sock.sendall(frame(TEXT, b'{"type":"x.last"}') + frame(CLOSE, b"\x03\xe8")),
-    ),
+LAST, GOODBYE = frame(TEXT, b'{"type":"x.last"}'), frame(CLOSE, b"\x03\xe8")
+# Who ends it, how the server does, and the close code of what the loop raises; without one it ends quietly.
+ENDS: dict[str, tuple[Callable[[RealtimeSession, Consumer], object], Callable[[Line], object], int | None]] = {
+    "its stream is closed": (lambda _session, consumer: consumer.stream.close(), hang_up, None),
+    "this side closes": (lambda session, _consumer: session.close(), hang_up, None),
+    "the server closes": (asks_for_it, lambda line: line.send_close(1000), None),
+    "the server goes away": (asks_for_it, lambda line: line.send_close(1001), 1001),
+    "the line is reset": (asks_for_it, Line.reset, 1006),
+    "the server hangs up": (asks_for_it, hang_up, 1006),
+    "half a frame, then the end": (asks_for_it, bursting(frame(TEXT, b"x" * 99)[:50]), 1006),
+    "a frame that is none": (asks_for_it, lambda line: line.send_frame(3), 1002),
+    "no text, and never one": (asks_for_it, lambda line: line.sock.sendall(frame(TEXT, b"\xff" * 99)[:50]), 1007),
+    "a message and a close": (asks_for_it, lambda line: line.sock.sendall(LAST + GOODBYE), None),
+    "a message, a close and the end": (asks_for_it, bursting(LAST, GOODBYE), None),
+    "a message behind the close": (asks_for_it, bursting(LAST, GOODBYE, LAST), None),
+    "a violation, then the end": (asks_for_it, bursting(LAST, frame(3, b"")), 1002),
 }
 
 
 @pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("busy", [False, True], ids=["waiting", "between two waits"])
 def test_whatever_ends_the_wait_ends_it_at_once(name: str, busy: bool) -> None:
-    """As it does where the reader has read."""
-    begin, end = ENDS[name]
+    """As it does where the reader has read, and with the same reason."""
+    begin, end, code = ENDS[name]
     with peer(partial(echoing, end=end)) as running:
         session = client_of(running).realtime.connect(model="m", ping_interval=None)
         consumer = Consumer(session)
@@ -174,7 +182,56 @@ def test_whatever_ends_the_wait_ends_it_at_once(name: str, busy: bool) -> None:
             while isinstance(last := consumer.next(), str):
                 pass
         assert watch.took < 0.5
-        assert last is None or isinstance(last, ConnectionLost)
+        assert getattr(last, "close_code", last) == code
+        session.close()
+
+
+def test_a_stream_that_is_closed_takes_no_more() -> None:
+    """Not even of what waits already: that is for others."""
+    with peer(partial(echoing, end=bursting(LAST * 10, GOODBYE))) as running:
+        session = client_of(running).realtime.connect(model="m")
+        Consumer(session).stream.close()
+        taken: list[str | None] = []
+
+        def consume() -> None:
+            session.send({"type": "x.end"})
+            with session.events() as stream:
+                for message in stream:
+                    taken.append(message.type)
+                    while session.stats.unread_messages < 9:
+                        pass
+                    stream.close()
+
+        thread = threading.Thread(target=consume)
+        thread.start()
+        thread.join(LIMIT)
+        assert taken == ["x.last"]
+        assert [message.type for message in session.events(timeout=LIMIT)] == ["x.last"] * 9
+
+
+def test_a_log_handler_may_close_the_session() -> None:
+    """Wherever the line is logged, on the reader's thread or on a consumer's: nobody waits for himself."""
+    with peer(echoing) as running:
+        session = client_of(running).realtime.connect(model="m")
+        consumer, took = Consumer(session), list[float]()
+
+        class Closing(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if "x.echo" in record.getMessage() and not took:
+                    with Stopwatch() as watch:
+                        session.close()
+                    took.append(watch.took)
+
+        handler = Closing(logging.DEBUG)
+        logging.getLogger("meshapi_rt").addHandler(handler)
+        try:
+            session.send({"type": "x"})
+            while isinstance(last := consumer.next(), str):
+                pass
+        finally:
+            logging.getLogger("meshapi_rt").removeHandler(handler)
+        assert last is None
+        assert took[0] < 0.5
         session.close()
 
 

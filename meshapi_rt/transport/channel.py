@@ -126,6 +126,7 @@ class Channel:
         """Give the descriptor back. Only when no other thread can be inside a call."""
         if self._watch is not None:
             self._watch.close()
+            self._watch = None
         self._sock.close()
 
 

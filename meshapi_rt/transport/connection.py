@@ -67,8 +67,6 @@ class Connection(Generic[_M]):
 
     Attributes:
         send: Sends one message, whole: see ``Outgoing.send``.
-        calm: Everything that came was taken, and no ping is under way: only bytes can be news. Else somebody has to
-            :meth:`receive`.
     """
 
     def __init__(
@@ -89,7 +87,7 @@ class Connection(Generic[_M]):
         self._read_into = self._read_surplus
         self._counters = counters
         self._decoder = FrameDecoder(maker, max_message_size)
-        self.calm = False
+        self._calm = False  # everything that came was taken, and no ping is under way: only bytes can be news
         self._outgoing = Outgoing(channel, counters)
         self.send = self._outgoing.send  # itself: it is the way of every message
         self._abandoned = False  # nothing more is to be read
@@ -132,12 +130,17 @@ class Connection(Generic[_M]):
                 return messages
         return self._look_after(now + timeout)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing but bytes can be news. Else somebody has to :meth:`receive`, who must be the next to read."""
+        return self._calm and self._outgoing.clear
+
     def calm_for(self, timeout: float, now: float) -> float:
         """Return for how many seconds, *timeout* at most, nothing but bytes can be news, which :meth:`news` reads.
 
         0 where :meth:`receive` has something to look after.
         """
-        if not (self.calm and self._outgoing.clear):
+        if not (self._calm and self._outgoing.clear):
             return 0.0
         due = self._next_ping - now
         longest = due if due < timeout else timeout
@@ -204,16 +207,16 @@ class Connection(Generic[_M]):
             return messages
         if not got:
             if got is None:
-                self.calm = self.calm and not self._channel.reading.wants_other
+                self._calm = self._calm and not self._channel.reading.wants_other
                 return None
             return self._cut()
         counters = self._counters
         counters.last_received = time.monotonic()
         counters.bytes_received += got
-        self.calm = self._channel.drained and self._ping_sent is None
+        self._calm = self._channel.drained and self._ping_sent is None
         if decoder.rest:
             self._look_closer(messages)
-            self.calm = self.calm and self._outgoing.clear and self._may_become_text(messages)
+            self._calm = self._calm and self._outgoing.clear and self._may_become_text(messages)
         counters.frames_received += len(messages)
         return messages
 
@@ -234,7 +237,7 @@ class Connection(Generic[_M]):
             self._after(messages, partial(self._violated, exc))
 
     def _after(self, messages: list[_M], act: Callable[[], None]) -> None:
-        self.calm = False
+        self._calm = False
         if messages:
             self._last_act = act
         else:
@@ -281,7 +284,7 @@ class Connection(Generic[_M]):
 
     def _end(self, ending: Ending) -> Ending:
         """Note how it ended; the first ending counts, and is returned."""
-        self.calm = False
+        self._calm = False
         if self._ending is None:
             self._ending = ending
             self._outgoing.end()
@@ -304,7 +307,7 @@ class Connection(Generic[_M]):
     def _ping(self, now: float) -> None:
         """Ping, unless a ping is under way."""
         self._next_ping = now + self._ping_interval
-        self.calm = False
+        self._calm = False
         if self._ping_sent is None and not self._outgoing.holds(PING):
             self._ping_sent = now
             self._outgoing.post(PING, struct.pack("!d", now))

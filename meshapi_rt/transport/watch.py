@@ -53,6 +53,7 @@ class Watch:
         self._bell = _bell()
         self._socket = sock.fileno()
         self._epoll = select.epoll()
+        self._open: select.epoll | None = self._epoll
         self._epoll.register(self._socket, select.EPOLLIN)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -81,9 +82,12 @@ class Watch:
 
     def call(self) -> None:
         """Wake the reader, and whoever stands in for it. Any thread; when it is closed, nobody."""
-        with contextlib.suppress(OSError, ValueError):  # it rings already, or there is no one left
-            self._epoll.register(self._bell, select.EPOLLIN)
+        epoll = self._open  # kept open for as long as this lasts, so that its number is no other's
+        if epoll is not None:
+            with contextlib.suppress(OSError):  # it rings already
+                epoll.register(self._bell, select.EPOLLIN)
 
     def close(self) -> None:
         """Give the descriptor back; only by whoever has the turn, or in a forked child."""
-        self._epoll.close()
+        self._open = None
+        del self._epoll
