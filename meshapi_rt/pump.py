@@ -128,9 +128,8 @@ class Pump:
         self._turn = threading.Lock()
         self._turn.acquire()
         self._connection: Wire  # the current one, or the last
-        self._watch: Watch | None = None  # made when a consumer asks for a turn, for it takes a descriptor
+        self._watch: Watch | None = None  # what it rests on, where the system and its limits allow that
         self._stand_in = 0  # the consumer's thread that has the turn
-        self._receive: Callable[[float], list[RealtimeMessage]]  # from the connection: alone, or by turns
 
     def start(self, connection: Wire, messages: list[RealtimeMessage]) -> None:
         """Deliver what was read while connecting, then start the thread."""
@@ -154,7 +153,7 @@ class Pump:
         following: Wire | None = connection
         while following is not None:
             following = self._live_through(following)
-        self._inbox.reader, self._receive = None, self._connection.receive  # so that nothing goes round in a circle
+        self._inbox.reader = None  # so that nothing goes round in a circle
 
     def _live_through(self, connection: Wire) -> Wire | None:
         """Read one connection to its end; return the one that follows it."""
@@ -186,8 +185,7 @@ class Pump:
     def _read(self, connection: Wire) -> MeshAPIError | RenewNow:
         """Deliver everything that comes, and return how it ended."""
         try:
-            keeper, self._connection, self._watch = self._keeper, connection, None
-            self._receive = connection.receive
+            keeper, self._connection, self._watch = self._keeper, connection, connection.watch(self._turn)
             while True:
                 left = keeper.due - time.monotonic()
                 timeout = left if left > 0.0 else keeper.tick(connection)
@@ -205,18 +203,20 @@ class Pump:
 
     # -- turns of consumers ---
 
-    def _receive_by_turns(self, timeout: float) -> list[RealtimeMessage]:
-        """Receive, and let consumers do that meanwhile."""
+    def _receive(self, timeout: float) -> list[RealtimeMessage]:
+        """Wait for messages; while nothing is to be done but that, others may have the turn."""
         connection, watch = self._connection, self._watch
         if watch is None:
-            watch = self._watch = connection.watch(self._turn)
-        longest = 0.0 if watch is None else connection.calm_for(timeout, time.monotonic())
-        if watch is None or not longest:
             return connection.receive(timeout)
-        watch.rest(longest)
-        if connection.at_rest and self._held is None:
-            return connection.news() or []
-        return connection.receive(0.0 if self._held is None else _HOLD)  # a consumer has left something to look after
+        longest = connection.calm_for(timeout, time.monotonic())
+        if longest:
+            watch.rest(longest)
+            if connection.at_rest and self._held is None:
+                return connection.news() or []
+        messages = connection.receive(0.0)  # there is something to look after, which a consumer may have left
+        if messages or (connection.at_rest and self._held is None):
+            return messages
+        return connection.receive(timeout if self._held is None else _HOLD)
 
     def stand_in(self, longest: float, stream: Watcher | None) -> bool:
         """Read on the thread of a consumer that waits: until something comes, it is called, or time is up.
@@ -228,15 +228,14 @@ class Pump:
             Whether to look for a message; ``False`` where somebody else has to read.
         """
         if not self._turn.acquire(False):
-            self._receive = self._receive_by_turns
             return False
         try:
+            self._stand_in = _thread.get_ident()
             connection, watch, keeper = self._connection, self._watch, self._keeper
             if watch is None or self._held is not None:
                 return False
             if self._inbox.has_news(stream):
                 return True
-            self._stand_in = _thread.get_ident()
             now, due = time.monotonic(), keeper.due
             left = due - now
             longest = connection.calm_for(longest if longest < left else left, now)

@@ -81,7 +81,6 @@ class Connection(Generic[_M]):
         counters: Counters,
     ) -> None:
         self._channel = channel
-        self._sleep = channel.reading.sleep
         self._surplus = io.BytesIO(surplus)  # what came with the answer to the upgrade,
         channel.drained = False  # and is still to be read
         self._read_into = self._read_surplus
@@ -118,27 +117,17 @@ class Connection(Generic[_M]):
         Raises:
             Ended: The connection has ended, and what came before has been returned.
         """
-        now = time.monotonic()
-        longest = self.calm_for(timeout, now)
-        if longest:  # mostly: one turn of the other loop, with nothing to look after
-            try:
-                self._sleep(longest * 1000.0)
-            except (OSError, ValueError) as exc:
-                self._broke(exc)
-            messages = self.news()
-            if messages:
-                return messages
-        return self._look_after(now + timeout)
+        return self._look_after(time.monotonic() + timeout)
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing but bytes can be news. Else somebody has to :meth:`receive`, who must be the next to read."""
+        """Whether nothing but bytes can be news: mostly. Else somebody has to :meth:`receive`, as the next to read."""
         return self._calm and self._outgoing.clear
 
     def calm_for(self, timeout: float, now: float) -> float:
-        """Return for how many seconds, *timeout* at most, nothing but bytes can be news, which :meth:`news` reads.
+        """Return for how many seconds, *timeout* at most, it is :attr:`at_rest`; 0 where somebody has to receive.
 
-        0 where :meth:`receive` has something to look after.
+        Until then it is enough to wait for bytes, and to take :meth:`news` of them.
         """
         if not (self._calm and self._outgoing.clear):
             return 0.0
@@ -207,7 +196,8 @@ class Connection(Generic[_M]):
             return messages
         if not got:
             if got is None:
-                self._calm = self._calm and not self._channel.reading.wants_other
+                settled = self._ping_sent is None and not self._channel.reading.wants_other
+                self._calm = settled and (self._calm or not decoder.rest)
                 return None
             return self._cut()
         counters = self._counters

@@ -47,6 +47,8 @@ class Watch:
         OSError: There are too many descriptors: it takes one.
     """
 
+    __slots__ = ("_bell", "_epoll", "_open", "_poll", "_socket", "_turn")
+
     def __init__(self, sock: socket.socket, turn: threading.Lock) -> None:
         assert sys.platform == "linux"
         self._turn = turn
@@ -55,9 +57,7 @@ class Watch:
         self._epoll = select.epoll()
         self._open: select.epoll | None = self._epoll
         self._epoll.register(self._socket, select.EPOLLIN)
-        self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
-        self._poll.register(self._epoll, select.POLLIN)  # ready with the bell, or when the connection is over
+        self._poll: select.poll | None = None  # made for the first that stands in: idle sessions do without
 
     def rest(self, longest: float) -> None:
         """Give the turn away until something has come that nobody took, somebody calls, or so many seconds are over."""
@@ -72,8 +72,13 @@ class Watch:
 
     def stand_in(self, longest: float) -> bool:
         """Wait in the reader's place until something has come or so many seconds are over; ``False``: it is called."""
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            poll.register(self._epoll, select.POLLIN)  # ready with the bell, or when the connection is over
         self._epoll.modify(self._socket, 0)
-        ready = self._poll.poll(longest * 1000.0)
+        ready = poll.poll(longest * 1000.0)
         return not ready or (len(ready) == 1 and ready[0][0] == self._socket)
 
     def stand_back(self) -> None:
