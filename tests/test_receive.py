@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import queue
 import threading
 import time
@@ -484,6 +485,29 @@ def test_pings_go_on_while_nobody_consumes() -> None:
                 got.append(plain(message)["n"])
         assert got == list(range(5000))
         session.close()
+
+
+def test_a_new_log_level_takes_effect_with_the_next_event_but_audio(caplog: pytest.LogCaptureFixture) -> None:
+    """It is looked up with those, for audio comes and goes too often."""
+
+    def script(line: Line) -> None:
+        line.greet()
+        while True:
+            if line.read_event()["type"] == "x.next":
+                line.send({"type": "response.output_audio.delta", "delta": "AAAA"}, {"type": "x.done"})
+
+    with peer(script) as running, client_of(running).realtime.connect(model="m") as session:
+        counts = []
+        for level in (logging.DEBUG, logging.INFO, logging.INFO):
+            caplog.set_level(level, "meshapi_rt")
+            caplog.clear()
+            session.send({"type": "x.next"})
+            session.send_audio(bytes(2))
+            session.wait_for("x.done", timeout=LIMIT)
+            told = [record.getMessage() for record in caplog.records]
+            counts.append((sum("delta" in line for line in told), sum("sent audio" in line for line in told)))
+        assert counts[0] == (1, 1)
+        assert counts[2] == (0, 0)  # the second time, the delta may have been looked at before the other
 
 
 def test_a_dead_line_is_found() -> None:
