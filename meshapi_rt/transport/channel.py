@@ -33,24 +33,23 @@ class _Readiness:
 
     Attributes:
         wants_other: TLS needs the other direction to go on with this one.
-        sleep: Waits for its own direction alone, for less than ``LONGEST`` seconds; takes milliseconds.
     """
 
     def __init__(self, sock: socket.socket, direction: int) -> None:
         self._sock = sock
         self._direction = direction
         self.wants_other = False
-        self.sleep: Callable[[float], object] = self._select
+        self._sleep: Callable[[float], object] = self._select  # for its own direction alone
         self._poller = select.poll() if hasattr(select, "poll") else None
         if self._poller is not None:
             self._poller.register(sock, direction)  # once, mostly: the round trip is 0.79 instead of 0.87
-            self.sleep = self._poller.poll
+            self._sleep = self._poller.poll
 
     def wait(self, timeout: float, or_other: bool = False) -> None:
         """Wait until its direction may be ready, or either of both, or *timeout* seconds have passed."""
         milliseconds = 1000.0 * min(timeout, LONGEST)
         if not (or_other or self.wants_other):
-            self.sleep(milliseconds)
+            self._sleep(milliseconds)
         elif self._poller is None:
             self._select(milliseconds, _READ | _WRITE)
         else:

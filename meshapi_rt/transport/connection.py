@@ -109,7 +109,7 @@ class Connection(Generic[_M]):
     # -- receiving: the reader's side ---
 
     def receive(self, timeout: float = math.inf) -> list[_M]:
-        """Wait for messages and return all that have come whole, as the maker makes them.
+        """Wait for messages, do what else is due, and return all that have come whole, as the maker makes them.
 
         Args:
             timeout: Seconds to wait; an empty list when they have passed.
@@ -117,30 +117,7 @@ class Connection(Generic[_M]):
         Raises:
             Ended: The connection has ended, and what came before has been returned.
         """
-        return self._look_after(time.monotonic() + timeout)
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing but bytes can be news: mostly. Else somebody has to :meth:`receive`, as the next to read."""
-        return self._calm and self._outgoing.clear
-
-    def calm_for(self, timeout: float, now: float) -> float:
-        """Return for how many seconds, *timeout* at most, it is :attr:`at_rest`; 0 where somebody has to receive.
-
-        Until then it is enough to wait for bytes, and to take :meth:`news` of them.
-        """
-        if not (self._calm and self._outgoing.clear):
-            return 0.0
-        due = self._next_ping - now
-        longest = due if due < timeout else timeout
-        return 0.0 if longest <= 0.0 else longest if longest < LONGEST else LONGEST
-
-    def watch(self, turn: threading.Lock) -> Watch | None:
-        """Return what a reader that is calm can sleep on while others may read in its place; ``None`` without."""
-        return self._channel.watch(turn)
-
-    def _look_after(self, until: float) -> list[_M]:
-        """Receive until a moment on the monotonic clock; do what else is due meanwhile."""
+        until = time.monotonic() + timeout
         if self._last_act is not None:
             act, self._last_act = self._last_act, None
             act()
@@ -170,6 +147,26 @@ class Connection(Generic[_M]):
             self._end(Ending(code=1006, problem=self._outgoing.broken))
         assert self._ending is not None
         raise Ended(self._ending)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing but bytes can be news: mostly. Else somebody has to :meth:`receive`, as the next to read."""
+        return self._calm and self._outgoing.clear
+
+    def calm_for(self, timeout: float, now: float) -> float:
+        """Return for how many seconds, *timeout* at most, it is :attr:`at_rest`; 0 where somebody has to receive.
+
+        Until then it is enough to wait for bytes, and to take :meth:`news` of them.
+        """
+        if not (self._calm and self._outgoing.clear):
+            return 0.0
+        due = self._next_ping - now
+        longest = due if due < timeout else timeout
+        return 0.0 if longest <= 0.0 else longest if longest < LONGEST else LONGEST
+
+    def watch(self, turn: threading.Lock) -> Watch | None:
+        """Return what a reader that is calm can sleep on while others may read in its place; ``None`` without."""
+        return self._channel.watch(turn)
 
     def _wait(self, longest: float, now: float, flushed: bool) -> None:
         """Sleep until something has come, a timer is due, or control frames can go out that could not before."""
