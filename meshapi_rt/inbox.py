@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import copy
 import math
 import os
@@ -260,7 +259,7 @@ class Inbox:
             queue.Empty: *wait* ran out.
             Cancelled: Its cancel event was set.
         """
-        reader = self.reader if _thread.get_ident() != _main else None
+        reader = self.reader if threading.get_ident() != _main else None
         if reader is None:
             return self._sleep_for_one(wait, stream)
         standing = self._standing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import itertools
 import logging
 import math
@@ -145,7 +144,7 @@ class Pump:
         """Wait for the thread to end; tell whether it has. Who reads, the thread or in its place, does not wait."""
         if self._thread is None:
             return True
-        if self._thread is not threading.current_thread() and self._stand_in != _thread.get_ident():
+        if self._thread is not threading.current_thread() and self._stand_in != threading.get_ident():
             self._thread.join(None if timeout == math.inf else timeout)
         return not self._thread.is_alive()
 
@@ -230,7 +229,7 @@ class Pump:
         if not self._turn.acquire(False):
             return False
         try:
-            self._stand_in = _thread.get_ident()
+            self._stand_in = threading.get_ident()
             connection, watch, keeper = self._connection, self._watch, self._keeper
             if watch is None or self._held is not None:
                 return False
