@@ -129,7 +129,7 @@ def _json() -> Callable[[str], Any]:
     fast = msgspec.json.Decoder().decode
 
     def loads(text: str) -> Any:
-        if text.count("[") + text.count("{") > _SHALLOW:
+        if len(text) > _SHALLOW and text.count("[") + text.count("{") > _SHALLOW:
             return plain_loads(text)
         try:
             return fast(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -36,7 +35,8 @@ def _unchanged(text: str) -> str:
     return text
 
 
-_NOTHING_YET: _Like = (sys.maxsize, b"", b"", b"", 0, 0, 0, plain_decode_base64, {})
+# Like no event: nothing ends in a byte that is no part of its last 0 bytes.
+_NOTHING_YET: _Like = (0, b"", b"", b"}", 0, 0, 0, plain_decode_base64, {})
 
 
 class Decoder:
@@ -70,9 +70,9 @@ class Decoder:
             UnicodeDecodeError: It is no UTF-8.
         """
         size = len(payload)
+        if size < _DIRECT_FROM:
+            return self._plainly(str(payload, "utf-8"), size)
         most, before, between, behind, at, width, tail, decode, outline = self._last
-        if size <= most:
-            return self._of(payload, size)
         head = bytes(payload[:most])
         stop = head.find(b'"', at)
         start, end = stop + width, size - tail
@@ -91,8 +91,7 @@ class Decoder:
 
     def _of(self, payload: Received, size: int) -> RealtimeMessage:
         text = str(payload, "utf-8")
-        message = self._directly(text, size) if size >= _DIRECT_FROM else None
-        return message or self._plainly(text, size)
+        return self._directly(text, size) or self._plainly(text, size)
 
     def _plainly(self, text: str, size: int) -> RealtimeMessage:
         try:
