@@ -139,6 +139,14 @@ class Inbox:
             self._consumers.wake(count - here)
         return full
 
+    def herald(self) -> None:
+        """Wake the one consumer who waits, for a message is about to be put: to wake up takes as long as to make it.
+
+        Who is too early waits again. Where several wait, nobody knows whose the message will be.
+        """
+        if len(self._consumers.out) == 1:
+            self._consumers.wake(1)
+
     def unread_bytes(self) -> int:
         """Return what the waiting messages are charged for."""
         try:

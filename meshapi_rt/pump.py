@@ -186,11 +186,12 @@ class Pump:
         try:
             keeper, self._connection, self._watch = self._keeper, connection, connection.watch(self._turn)
             while True:
-                left = keeper.due - time.monotonic()
+                now = time.monotonic()
+                left = keeper.due - now
                 timeout = left if left > 0.0 else keeper.tick(connection)
                 if self._held is not None:
                     timeout = min(timeout, _HOLD)
-                if self._take_in(self._receive(timeout)):
+                if self._take_in(self._receive(timeout, now)):
                     self._wait_for_room(connection)
         except Ended as exc:
             stalled = time.monotonic() - self._last_stall < _STALL_MEMORY
@@ -202,16 +203,16 @@ class Pump:
 
     # -- turns of consumers ---
 
-    def _receive(self, timeout: float) -> list[RealtimeMessage]:
+    def _receive(self, timeout: float, now: float) -> list[RealtimeMessage]:
         """Wait for messages; while nothing is to be done but that, others may have the turn."""
-        connection, watch = self._connection, self._watch
+        connection, watch, came = self._connection, self._watch, self._inbox.herald
         if watch is None:
-            return connection.receive(timeout)
-        longest = connection.calm_for(timeout, time.monotonic())
+            return connection.receive(timeout, came)
+        longest = connection.calm_for(timeout, now)
         if longest:
             watch.rest(longest)
             if connection.at_rest and self._held is None:
-                return connection.news() or []
+                return connection.news(came) or []
         messages = connection.receive(0.0)  # there is something to look after, which a consumer may have left
         if messages or (connection.at_rest and self._held is None):
             return messages
