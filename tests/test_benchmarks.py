@@ -57,6 +57,22 @@ def test_a_turn_that_fails(ports: Ports) -> None:
         worker.turn(broken)
 
 
+def test_a_session_holds_nothing_of_the_benchmark(ports: Ports) -> None:
+    """What the benchmark itself needs is loaded before memory is looked at: a turn of live sessions loads nothing."""
+    code = f"""if True:
+        import sys
+        from benchmarks.live import Duplex
+        turns = Duplex("ours", "http://127.0.0.1:{ports.plain}", sessions=1, settle=0.05, window=0.2)
+        before = set(sys.modules)
+        turns()
+        print(*(name for name in sys.modules if name not in before and name.startswith(("numpy", "psutil"))))
+    """
+
+    loaded = python(["-c", code], environment(SPEED, ports), patience=45)
+
+    assert loaded.split() == []
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command runs chosen rows, prints a table and writes a file."""
     file = tmp_path / "figures.json"
