@@ -61,7 +61,7 @@ class Line:
         self._end += got
 
     def upgrade(self) -> None:
-        """Answer the client's request and say hello."""
+        """Answer the client's request."""
         while (at := self._buffer.find(b"\r\n\r\n", 0, self._end)) < 0:
             self._fill()
         lines = bytes(self._buffer[:at]).decode("latin-1").split("\r\n")
@@ -75,7 +75,11 @@ class Line:
         answer += f"Sec-WebSocket-Accept: {accept}\r\n"
         if "sec-websocket-protocol" in headers:
             answer += f"Sec-WebSocket-Protocol: {headers['sec-websocket-protocol'].split(',')[0].strip()}\r\n"
-        self.sock.sendall(f"{answer}\r\n".encode() + wire.frame(wire.HELLO))
+        self.sock.sendall(f"{answer}\r\n".encode())
+
+    def greet(self) -> None:
+        """Say hello: from now on the client may begin."""
+        self.sock.sendall(wire.frame(wire.HELLO))
 
     def reserve(self, size: int) -> None:
         """Have room for *size* bytes more, in memory that has been touched."""
@@ -190,6 +194,7 @@ def flood(line: Line) -> None:
     in_block = len(block) // len(frames[0])
     blocks, rest = divmod(line.scenario.number, in_block)
     last = b"".join(itertools.islice(itertools.cycle(frames), rest)) + wire.frame(wire.DONE)
+    line.greet()
     while line.next():
         for _ in range(blocks):
             line.sock.sendall(block)
@@ -200,7 +205,8 @@ def collect(line: Line) -> None:
     """Take audio in; say when it has come whole, then check it and report."""
     size, count = line.scenario.size, line.scenario.number
     encoded = len(base64.b64encode(bytes(size)))
-    line.reserve(count * (encoded + _BESIDE_AUDIO))
+    line.reserve(count * (encoded + _BESIDE_AUDIO))  # before the hello, for it takes a tenth of a second
+    line.greet()
     places = line.take_many(count, encoded)
     line.sock.sendall(wire.frame(wire.ACK))
     crc = right = 0
@@ -217,18 +223,21 @@ def collect(line: Line) -> None:
 def echo(line: Line) -> None:
     """Answer each event with a small one."""
     answer = wire.frame(wire.ACK)
+    line.greet()
     while line.next():
         line.sock.sendall(answer)
 
 
 def duplex(line: Line) -> None:
     """Read what comes; after an event that is no audio, send deltas in real time; again and again."""
+    line.greet()
     line.sock.setblocking(False)
     _pacer.add(line).wait()
 
 
 def idle(line: Line) -> None:
-    """Read and say nothing."""
+    """Read, and say nothing more than hello."""
+    line.greet()
     while line.next():
         pass
 
