@@ -142,9 +142,9 @@ class Inbox:
     def herald(self) -> None:
         """Wake the one consumer who waits, for a message is about to be put: to wake up takes as long as to make it.
 
-        Who is too early waits again. Where several wait, nobody knows whose the message will be.
+        Who is too early waits again. Where several wait, or calls do, nobody knows yet whose the message is.
         """
-        if len(self._consumers.out) == 1:
+        if len(self._consumers.out) == 1 and not self._calls:
             self._consumers.wake(1)
 
     def unread_bytes(self) -> int:
