@@ -30,13 +30,20 @@ _DELTA = "response.output_audio.delta"
 _TOKEN = "rsk_benchmark"  # noqa: S105 - any token will do
 
 
+class Pieces(Protocol):
+    """What takes the audio of deltas, such as a list."""
+
+    def append(self, audio: Any, /) -> None:
+        """Take one."""
+
+
 class Talk(Protocol):
     """One session of one client, after the server's hello."""
 
     def start(self) -> None:
         """Ask for a response."""
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         """Take messages until the response is done; put the audio of each, as bytes, into *pieces*."""
 
     def send_audio(self, audio: Any) -> None:
@@ -84,7 +91,7 @@ class Ours:
     def start(self) -> None:
         self._session.send({"type": "response.create"})
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         for message in self._session.events():
             if message.audio is not None:
                 pieces.append(message.audio)
@@ -120,7 +127,7 @@ class Meshapi:
     def start(self) -> None:
         self._session.send({"type": "response.create"})
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         for message in self._session:
             if message.audio is not None:
                 pieces.append(message.audio)
@@ -158,7 +165,7 @@ class OpenAI:
     def start(self) -> None:
         self._connection.response.create()
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         for event in self._connection:
             if event.type == _DELTA:
                 pieces.append(base64.b64decode(event.delta))
@@ -199,7 +206,7 @@ class Naive:
     def start(self) -> None:
         self._ws.send(json.dumps({"type": "response.create"}))
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         while (event := json.loads(self._ws.recv()))["type"] != "response.done":
             if event["type"] == _DELTA:
                 pieces.append(base64.b64decode(event["delta"]))
@@ -266,7 +273,7 @@ class Bare:
     def start(self) -> None:
         self._send(b'{"type":"response.create"}')
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         while (audio := self._audio_of(self._text())) is not None:
             pieces.append(audio)
 
@@ -347,7 +354,7 @@ class Pumped(Bare):
         self._messages: queue.SimpleQueue[tuple[str, bytes | None]] = queue.SimpleQueue()
         threading.Thread(target=self._pump, daemon=True).start()
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         while (audio := self._messages.get()[1]) is not None:
             pieces.append(audio)
 
@@ -384,7 +391,7 @@ class Raw:
     def start(self) -> None:
         self._sock.sendall(self._start)
 
-    def drain(self, pieces: list[Any]) -> None:
+    def drain(self, pieces: Pieces) -> None:
         del pieces  # it decodes nothing
         size, count = self._scenario.size, self._scenario.number
         left = count * len(wire.frame(wire.delta_event(bytes(size), 0))) + len(wire.frame(wire.DONE))

@@ -57,7 +57,7 @@ class Size(NamedTuple):
         sessions: How many sessions are live at once, in turn.
         window: Seconds that live sessions are watched.
         settle: Seconds before that.
-        turns: How many short turns the live sessions of each client take in a round.
+        turns: How many short turns each client takes in a round.
     """
 
     rounds: int
@@ -207,31 +207,34 @@ ROWS: tuple[Row, ...] = (
 
 def tasks(size: Size) -> list[Task]:
     """Return all the work, sized."""
-    down = {"20": size.count(20_000), "100": size.count(10_000), "400": size.count(4_000)}
-    up = {"20": size.count(8_000), "100": size.count(4_000)}
+    down = {"20": size.count(5_000), "100": size.count(2_500), "400": size.count(1_000)}
+    up = {"20": size.count(4_000), "100": size.count(2_000)}
     everyone = (*_OURS, "meshapi", "openai", "naive", "pumped", "bare", "raw")
     sizes = tuple(f"_{ms}" for ms in down)
     return [
-        Task("receive", tuple(f"receive{ms}" for ms in sizes), everyone, {"counts": down}),
+        Task("receive", tuple(f"receive{ms}" for ms in sizes), everyone, {"counts": down}, turns=size.turns),
         Task(
             "receive",
             tuple(f"tls{ms}" for ms in sizes),
             (*_OURS, "meshapi", "pumped", "bare", "raw"),
             {"counts": down, "name": "tls"},
             tls=True,
+            turns=size.turns,
         ),
         Task(
             "send",
             tuple(f"send_{ms}{form}" for ms in up for form in ("", "_array")),
             (*everyone, "bare core"),
             {"counts": up},
+            turns=size.turns,
         ),
-        Task("round_trip", ("trip_p50", "trip_p99"), everyone, {"count": size.count(4_000)}),
+        Task("round_trip", ("trip_p50", "trip_p99"), everyone, {"count": size.count(1_000)}, turns=size.turns),
         Task(
             "round_trip",
             ("trip_aside_p50", "trip_aside_p99"),
             everyone,
-            {"count": size.count(4_000), "aside": True},
+            {"count": size.count(1_000), "aside": True},
+            turns=size.turns,
         ),
         *_live_tasks(size),
         Task(

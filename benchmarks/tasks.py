@@ -10,6 +10,7 @@ import functools
 import statistics
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -106,20 +107,31 @@ def round_trip(client: str, url: str, count: int, aside: bool = False) -> dict[s
 
 
 def linear(client: str, url: str, longest: int) -> dict[str, float]:
-    """The time per message of the longest session over that of a short one, or its inverse if that is larger.
+    """The most time per message over the least, in sessions of three lengths.
 
-    The median of some passes, for other work on the machine slows a pass down as a whole, more or less.
+    They take turns, and each length has its median, for other work on the machine slows some down and not others.
     """
     flood(client, url, _CHUNK_20_MS, _WARM_UP)
-    return {"linear": statistics.median(_pass(client, url, longest) for _ in range(5))}
+    each: dict[int, list[float]] = {longest // share: [] for share in (100, 10, 1)}
+    for _ in range(5):
+        for count, took in each.items():
+            took += [_flow(client, url, count) / count for _ in range(min(9, longest // count))]
+    typical = [statistics.median(took) for took in each.values()]
+    return {"linear": max(typical) / min(typical)}
 
 
-def _pass(client: str, url: str, longest: int) -> float:
-    each = []
-    for share, repeats in ((100, 9), (10, 3), (1, 1)):
-        count = longest // share
-        each.append(statistics.median(flood(client, url, _CHUNK_20_MS, count) / count for _ in range(repeats)))
-    return max(each) / min(each)
+def _flow(client: str, url: str, count: int) -> float:
+    """Take *count* deltas, of which only the last are kept: new memory takes time, too; return the seconds."""
+    talk = connect(client, url, Scenario("flood", _CHUNK_20_MS, count))
+    last: deque[bytes] = deque(maxlen=wire.DISTINCT)
+    began = time.perf_counter()
+    talk.start()
+    talk.drain(last)
+    took = time.perf_counter() - began
+    talk.close()
+    if list(last) != [wire.chunk(_CHUNK_20_MS, number) for number in range(max(0, count - wire.DISTINCT), count)]:
+        raise WrongBytes(f"{client} decoded other deltas than the last of {count}")
+    return took
 
 
 def flat(client: str, url: str, count: int) -> dict[str, float]:
