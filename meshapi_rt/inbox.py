@@ -108,7 +108,7 @@ class Inbox:
         # before it matters, so that an old value of another thread costs a look. Held for bookkeeping only.
         self._lock = threading.Lock()
         self._consumers = Batons()
-        self._standing: list[None] = []  # consumers that may read themselves: what is done with a list is atomic
+        self._inside: list[None] = []  # of get(), one for each consumer: what is done with a list is atomic
         self._stalled = Batons()  # the reader, while it waits for room
 
     # -- the reader's side ---
@@ -142,7 +142,8 @@ class Inbox:
     def herald(self) -> None:
         """Wake the one consumer who waits, for a message is about to be put: to wake up takes as long as to make it.
 
-        Who is too early waits again. Where several wait, or calls do, nobody knows yet whose the message is.
+        Who is too early waits again. Where several wait, or calls do, nobody knows yet whose the message is. It is no
+        more than a guess, so nothing is locked for it.
         """
         if len(self._consumers.out) == 1 and not self._calls:
             self._consumers.wake(1)
@@ -163,7 +164,7 @@ class Inbox:
     @property
     def awaited(self) -> bool:
         """Whether a consumer waits for a message."""
-        return bool(self._consumers.out or self._standing)
+        return bool(self._inside)
 
     def _must_wait(self, room: int) -> bool:
         assert self._lock.locked()
@@ -267,13 +268,11 @@ class Inbox:
             queue.Empty: *wait* ran out.
             Cancelled: Its cancel event was set.
         """
-        reader = self.reader if threading.get_ident() != _main else None
-        if reader is None:
-            return self._sleep_for_one(wait, stream)
-        standing = self._standing
-        standing.append(None)
+        inside = self._inside
         try:
-            while (longest := wait.slice()) and reader.stand_in(longest, stream):
+            inside.append(None)  # here, for Ctrl-C may come right behind it
+            reader = self.reader if threading.get_ident() != _main else None
+            while reader is not None and (longest := wait.slice()) and reader.stand_in(longest, stream):
                 if stream is not None and stream.closed:
                     break
                 message = self.take()
@@ -281,7 +280,7 @@ class Inbox:
                     return message
             return self._sleep_for_one(wait, stream)
         finally:
-            standing.pop()
+            inside.pop()
 
     def _sleep_for_one(self, wait: Wait, stream: Watcher | None) -> RealtimeMessage | None:
         """Wait for the next message that somebody else reads."""

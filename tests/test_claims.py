@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -87,6 +88,28 @@ def test_a_loop_in_another_thread_misses_nothing(
     thread.join(LIMIT)
     assert got.count("conversation.item.added") == got.count("conversation.item.done") == 100
     assert got.count("session.updated") == 100
+
+
+def test_who_waits_misses_nothing_of_a_stream_in_another_thread() -> None:
+    """Also of what comes while that thread has something to do between two pieces."""
+    waits = threading.Event()
+
+    def is_done(message: RealtimeMessage) -> bool:
+        waits.set()
+        return message.type == "response.done"
+
+    def stream(session: RealtimeSession) -> None:
+        assert waits.wait(LIMIT)
+        for _ in session.ask_stream("one two three four five", timeout=LIMIT):
+            end = time.monotonic() + LIMIT
+            while not session.usage.total_tokens and time.monotonic() < end:
+                time.sleep(0.001)
+
+    with LocalServer() as server, server.client().realtime.connect(model="m") as session:
+        thread, failures = in_thread(lambda: stream(session))
+        assert session.wait_for(is_done, timeout=LIMIT).type == "response.done"
+        thread.join(LIMIT)
+    assert failures == []
 
 
 def test_a_loop_may_call() -> None:
