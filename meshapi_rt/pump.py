@@ -205,14 +205,14 @@ class Pump:
 
     def _receive(self, timeout: float, now: float) -> list[RealtimeMessage]:
         """Wait for messages; while nothing is to be done but that, others may have the turn."""
-        connection, watch, came = self._connection, self._watch, self._inbox.herald
+        connection, watch, herald = self._connection, self._watch, self._inbox.herald
         if watch is None:
-            return connection.receive(timeout, came)
+            return connection.receive(timeout, herald)
         longest = connection.calm_for(timeout, now)
         if longest:
             watch.rest(longest)
             if connection.at_rest and self._held is None:
-                return connection.news(came) or []
+                return connection.news(herald) or []
         messages = connection.receive(0.0)  # there is something to look after, which a consumer may have left
         if messages or (connection.at_rest and self._held is None):
             return messages

@@ -108,12 +108,12 @@ class Connection(Generic[_M]):
 
     # -- receiving: the reader's side ---
 
-    def receive(self, timeout: float = math.inf, came: Callable[[], None] | None = None) -> list[_M]:
+    def receive(self, timeout: float = math.inf, herald: Callable[[], None] | None = None) -> list[_M]:
         """Wait for messages, do what else is due, and return all that have come whole, as the maker makes them.
 
         Args:
             timeout: Seconds to wait; an empty list when they have passed.
-            came: Called when texts have come, before they are made.
+            herald: Called before the first of texts that came is made, mostly: see ``FrameDecoder.receive``.
 
         Raises:
             Ended: The connection has ended, and what came before has been returned.
@@ -130,7 +130,7 @@ class Connection(Generic[_M]):
             flushed = outgoing.flush() if outgoing.urgent or outgoing.unsent else True
             if channel.drained:
                 channel.drained = False
-            elif (messages := self.news(came)) is not None:
+            elif (messages := self.news(herald)) is not None:
                 if messages or time.monotonic() >= until:  # a flood without a message does not hold it longer
                     return messages
                 continue
@@ -141,7 +141,7 @@ class Connection(Generic[_M]):
             if self._decoder.rest and not self._may_become_text([]):
                 continue
             self._wait(until - now, now, flushed)
-            messages = self.news(came)
+            messages = self.news(herald)
             if messages:
                 return messages
         if self._abandoned:
@@ -180,15 +180,15 @@ class Connection(Generic[_M]):
         except (OSError, ValueError) as exc:
             self._broke(exc)
 
-    def news(self, came: Callable[[], None] | None = None) -> list[_M] | None:
+    def news(self, herald: Callable[[], None] | None = None) -> list[_M] | None:
         """Receive what is there, and take the messages that are whole by it; ``None`` where nothing was there.
 
-        How the connection ends, :meth:`receive` tells. *came* is called when texts have come, before they are made.
+        How the connection ends, :meth:`receive` tells; *herald* is as there.
         """
         messages: list[_M] = []
         decoder = self._decoder
         try:
-            got = decoder.receive(self._read_into, messages, came)
+            got = decoder.receive(self._read_into, messages, herald)
         except OSError as exc:
             self._broke(exc)
             return messages

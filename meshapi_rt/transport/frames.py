@@ -113,12 +113,12 @@ class FrameDecoder(Generic[_M]):
         self.rest = False
 
     def receive(
-        self, read: Callable[[memoryview], int | None], into: list[_M], came: Callable[[], None] | None = None
+        self, read: Callable[[memoryview], int | None], into: list[_M], herald: Callable[[], None] | None = None
     ) -> int | None:
         """Let *read* write into the free space, which is never empty, and tell how many bytes; return what it told.
 
         The texts that lie whole at hand, up to the first frame of any other kind, are appended to *into*; before the
-        first of them is made, *came* is called.
+        first of them is made, *herald* is called.
         """
         if self._start < self._end:
             got = read(self._room_behind())
@@ -150,9 +150,9 @@ class FrameDecoder(Generic[_M]):
                 end = begin + length
                 if end > stop or length > most:
                     break
-                if came is not None:
-                    came()
-                    came = None
+                if herald is not None:
+                    herald()
+                    herald = None
                 into.append(text(buffer[begin:end]))
                 start = end
         except UnicodeDecodeError:
