@@ -17,7 +17,7 @@ __all__ = ["Decoder", "Wire"]
 Wire: TypeAlias = Connection[RealtimeMessage]
 Received: TypeAlias = "bytes | bytearray | memoryview"
 
-_DIRECT_FROM = 1024  # characters; below that a parse of the whole text is as fast
+_DIRECT_FROM = 1024  # bytes; below that a parse of the whole text is as fast
 _DIRECT_WITHIN = 1000  # characters in which the delta of an audio event begins
 _DELTAS = ('"delta":"', '"delta": "')
 _EVENT_ID = '"event_id":"'
@@ -35,7 +35,7 @@ def _unchanged(text: str) -> str:
     return text
 
 
-# Like no event: nothing ends in a byte that is no part of its last 0 bytes.
+# Like no event: its last 0 bytes are never a brace.
 _NOTHING_YET: _Like = (0, b"", b"", b"}", 0, 0, 0, plain_decode_base64, {})
 
 
@@ -62,7 +62,7 @@ class Decoder:
     def text(self, payload: Received) -> RealtimeMessage:
         """Return the message of a text frame.
 
-        An audio event that differs from the last one in its id and its audio alone is not parsed. Exact for the
+        A long audio event that differs from the last one in its id and its audio alone is not parsed. Exact for the
         reason that :meth:`_directly` has; and an identifier, as an id has to be here, stands in JSON as it reads. Of
         such an event no text is kept: that can be made again, for base64 without padding has one form.
 

@@ -304,18 +304,28 @@ TEXTS += [
     TEXTS[0] + " x",
     TEXTS[0].replace('"delta":"', '"delta":['),
     TEXTS[0].replace("delta", "d\\u0065lta"),
-    TEXTS[0].replace(AUDIO + '"', ""),  # what stands before the audio and what stands behind it share a character
-    TEXTS[0].replace(AUDIO, "AAAA"),
-    TEXTS[0].replace(AUDIO, "AAA"),
+]
+# Long enough for the direct way without much audio, too.
+LONG = json.dumps(delta(AUDIO, item_id="i" * 840, note="n" * 180), separators=(",", ":"))
+TEXTS += [
+    text.replace(audio, other)
+    for text in (TEXTS[0], LONG)
+    for audio, other in (
+        (AUDIO, AUDIO),
+        (AUDIO + '"', ""),  # what stands before the audio and what stands behind it share a character
+        (AUDIO, "AAAA"),
+        (AUDIO, "AAA"),
+    )
 ]
 
 
 def check_direct(text: str) -> None:
     """Hold the direct decoding of an event against the plain one, also behind an event that is much like it."""
     other = Decoder()._plainly(text, len(text.encode()))
-    familiar = Decoder()
-    familiar.text(TEXTS[0].encode())
-    for decoder in (Decoder(), familiar, familiar):
+    short, long = Decoder(), Decoder()
+    short.text(TEXTS[0].encode())
+    long.text(LONG.encode())
+    for decoder in (Decoder(), short, short, long, long):
         one = decoder.text(memoryview(text.encode()))
         assert one.size == len(text.encode())
         assert (one.audio, one.text, one.type) == (other.audio, other.text, other.type), text[:200]
