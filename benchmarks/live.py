@@ -172,13 +172,13 @@ class Duplex:
         for mouth in mouths:
             mouth.stop()
         share = sent / (len(self._talks) * took / _BEAT)
-        median, latest = _late_by(self._late(took))
+        median, most = _late_by(self._late(took))
         if share < _ENOUGH and not self._busy:
             raise FellBehind(f"{share:.0%} of the chunks were sent in time")
         return {
             f"{self._name}_cpu": 100 * cpu / took,
             f"{self._name}_p50": median,
-            f"{self._name}_p99": latest,
+            f"{self._name}_p99": most,
             f"{self._name}_memory": (_memory() - self._before) / len(self._talks) / 1024,
             f"{self._name}_sent": 100 * share,
         }

@@ -10,7 +10,6 @@ import functools
 import statistics
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -121,17 +120,29 @@ def linear(client: str, url: str, longest: int) -> dict[str, float]:
 
 
 def _flow(client: str, url: str, count: int) -> float:
-    """Take *count* deltas, of which only the last are kept: new memory takes time, too; return the seconds."""
+    """Take *count* deltas and keep none, for new memory takes time, too; return the seconds."""
     talk = connect(client, url, Scenario("flood", _CHUNK_20_MS, count))
-    last: deque[bytes] = deque(maxlen=wire.DISTINCT)
+    heard = _Heard([wire.chunk(_CHUNK_20_MS, number) for number in range(wire.DISTINCT)])
     began = time.perf_counter()
     talk.start()
-    talk.drain(last)
+    talk.drain(heard)
     took = time.perf_counter() - began
     talk.close()
-    if list(last) != [wire.chunk(_CHUNK_20_MS, number) for number in range(max(0, count - wire.DISTINCT), count)]:
-        raise WrongBytes(f"{client} decoded other deltas than the last of {count}")
+    if (heard.number, heard.right) != (count, count):
+        raise WrongBytes(f"{client} decoded {heard.right} of {count} deltas right")
     return took
+
+
+class _Heard:
+    """Compares audio with what comes over and over, and keeps nothing but the numbers."""
+
+    def __init__(self, wanted: list[bytes]) -> None:
+        self.number = self.right = 0
+        self._wanted = wanted
+
+    def append(self, audio: bytes) -> None:
+        self.right += audio == self._wanted[self.number % len(self._wanted)]
+        self.number += 1
 
 
 def flat(client: str, url: str, count: int) -> dict[str, float]:
@@ -151,11 +162,10 @@ def flat(client: str, url: str, count: int) -> dict[str, float]:
     return {"flat": gained / 1024}
 
 
-class _Count(list[Any]):
-    """A list that keeps nothing but the number, and the memory in use at one moment."""
+class _Count:
+    """Keeps nothing but the number, and the memory in use at one moment."""
 
     def __init__(self, moment: int, memory_info: Callable[[], Any]) -> None:
-        super().__init__()
         self.number = self.memory = 0
         self._moment = moment
         self._memory_info = memory_info

@@ -62,7 +62,7 @@ def test_a_session_holds_nothing_of_the_benchmark(ports: Ports) -> None:
     code = f"""if True:
         import sys
         from benchmarks.live import Duplex
-        turns = Duplex("ours", "http://127.0.0.1:{ports.plain}", sessions=1, settle=0.05, window=0.2)
+        turns = Duplex("ours", "http://127.0.0.1:{ports.plain}", sessions=1, settle=0.2, window=0.4)
         before = set(sys.modules)
         turns()
         print(*(name for name in sys.modules if name not in before and name.startswith(("numpy", "psutil"))))
