@@ -25,7 +25,7 @@ check: $(VENV)/.dev  ## Style and types
 soak: $(VENV)/.test  ## The long proofs, whole
 	$(BIN)/python -m pytest -m soak --durations=0
 
-bench: $(VENV)/.bench  ## Ours beside its peers, in one run; about half an hour, BENCH=--quick for two minutes
+bench: $(VENV)/.bench  ## Ours beside its peers, in one run; 35 minutes, BENCH=--quick for two minutes
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
