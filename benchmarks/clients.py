@@ -24,7 +24,7 @@ import numpy as np
 from . import wire
 from .wire import Scenario
 
-__all__ = ["CLIENTS", "Talk", "connect"]
+__all__ = ["CLIENTS", "Pieces", "Talk", "connect"]
 
 _DELTA = "response.output_audio.delta"
 _TOKEN = "rsk_benchmark"  # noqa: S105 - any token will do

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import wire
-from .clients import connect
+from .clients import Pieces, connect
 from .live import Duplex, idle
 from .wire import Scenario
 
@@ -42,19 +42,24 @@ def receive(client: str, url: str, counts: dict[str, int], name: str = "receive"
 
 def flood(client: str, url: str, size: int, count: int) -> float:
     """Take *count* deltas in a session of their own; return the seconds, from asking to the last."""
-    talk = connect(client, url, Scenario("flood", size, count))
     pieces: list[bytes] = []
-    began = time.perf_counter()
-    talk.start()
-    talk.drain(pieces)
-    took = time.perf_counter() - began
-    talk.close()
+    took = _drained(client, url, size, count, pieces)
     if client != "raw":
         crc = 0
         for piece in pieces:
             crc = zlib.crc32(piece, crc)
         if len(pieces) != count or crc != wire.audio_crc(size, count):
             raise WrongBytes(f"{client} decoded {len(pieces)} of {count} deltas of {size} bytes, checksum {crc:#x}")
+    return took
+
+
+def _drained(client: str, url: str, size: int, count: int, pieces: Pieces) -> float:
+    talk = connect(client, url, Scenario("flood", size, count))
+    began = time.perf_counter()
+    talk.start()
+    talk.drain(pieces)
+    took = time.perf_counter() - began
+    talk.close()
     return took
 
 
@@ -121,13 +126,8 @@ def linear(client: str, url: str, longest: int) -> dict[str, float]:
 
 def _flow(client: str, url: str, count: int) -> float:
     """Take *count* deltas and keep none, for new memory takes time, too; return the seconds."""
-    talk = connect(client, url, Scenario("flood", _CHUNK_20_MS, count))
     heard = _Heard([wire.chunk(_CHUNK_20_MS, number) for number in range(wire.DISTINCT)])
-    began = time.perf_counter()
-    talk.start()
-    talk.drain(heard)
-    took = time.perf_counter() - began
-    talk.close()
+    took = _drained(client, url, _CHUNK_20_MS, count, heard)
     if (heard.number, heard.right) != (count, count):
         raise WrongBytes(f"{client} decoded {heard.right} of {count} deltas right")
     return took
