@@ -135,7 +135,7 @@ class Inbox:
             if full and self._calls:
                 self.beyond += count
                 full = False
-        if self._consumers.out:
+        if count > here and self._consumers.out:
             self._consumers.wake(count - here)
         return full
 
